@@ -1,0 +1,48 @@
+/* Text into a fixed piece of memory: never overruns, remembers that it was cut. For heads, JSON and messages. */
+#ifndef GW_BASE_TEXT_H
+#define GW_BASE_TEXT_H
+
+#include "base/base.h"
+
+typedef struct gw_text {
+    char *at, *end;
+    char *begin;
+    bool cut; /* something did not fit */
+} gw_text;
+
+static inline gw_text gw_text_on(char *bytes, size_t cap)
+{
+    return (gw_text){.at = bytes, .end = bytes + cap, .begin = bytes};
+}
+
+static inline void gw_text_add(gw_text *t, const char *ptr, size_t len)
+{
+    if (gw_unlikely((size_t)(t->end - t->at) < len)) {
+        t->cut = true;
+        return;
+    }
+    memcpy(t->at, ptr, len);
+    t->at += len;
+}
+
+#define gw_text_lit(t, literal) gw_text_add((t), "" literal, sizeof(literal) - 1)
+
+static inline void gw_text_slice(gw_text *t, gw_slice s)
+{
+    if (s.len)
+        gw_text_add(t, s.ptr, s.len);
+}
+
+void gw_text_u64(gw_text *t, uint64_t n);
+void gw_text_hex(gw_text *t, uint64_t n);                  /* without leading zeros */
+void gw_text_fixed(gw_text *t, double value, int decimals); /* "0.001234"; decimals 0 to 9 */
+void gw_text_printf(gw_text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A JSON string with its quotes: control characters escaped, invalid UTF-8 replaced by U+FFFD, whatever the bytes are. */
+void gw_text_json(gw_text *t, gw_slice s);
+
+static inline gw_slice gw_text_done(const gw_text *t)
+{
+    return (gw_slice){t->begin, (size_t)(t->at - t->begin)};
+}
+
+#endif

@@ -1,0 +1,60 @@
+/* The engine: everything that one worker owns on the data path. One thread, one loop, no locks. */
+#ifndef GW_GATEWAY_ENGINE_H
+#define GW_GATEWAY_ENGINE_H
+
+#include "base/buffer.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/slab.h"
+#include "gateway/generation.h"
+#include "net/listener.h"
+#include "net/loop.h"
+#include "net/stream.h"
+
+#define GW_SCRATCH_BYTES 65536
+
+typedef struct gw_counters { /* written by the worker only, read by anyone (relaxed) */
+    uint64_t connections_accepted, connections_active, requests, responses[6] /* by hundreds */, upstream_connects, upstream_reused,
+        upstream_errors, retries, bytes_in, bytes_out, client_aborts, out_of_memory, upgrades;
+} gw_counters;
+
+typedef struct gw_engine {
+    gw_loop *loop;
+    struct ev_loop *ev;
+    uint32_t index;
+    bool draining;                         /* answer with Connection: close, close what is idle */
+    _Atomic(gw_generation *) *current;     /* the process's one pointer */
+    gw_log_ring *log;
+    gw_buffer_pool buffers;
+    gw_slab clients, exchanges, upconns;
+    gw_list client_list;                   /* every client connection */
+    gw_list exchange_list;                 /* every exchange under way */
+    gw_random random;
+    double date_at;                        /* second for which `date` was made */
+    char date[30];
+    gw_counters counters __attribute__((aligned(GW_CACHE_LINE)));
+    void (*idle)(struct gw_engine *e);     /* told when draining and the last client connection has gone */
+    void *owner;                           /* the worker */
+    char scratch[GW_SCRATCH_BYTES];        /* where heads are written before they go out */
+} gw_engine;
+
+/* 0 or GW_NOMEM. The loop, log ring and pointer are the caller's. */
+int gw_engine_init(gw_engine *e, uint32_t index, gw_loop *loop, gw_log_ring *log, _Atomic(gw_generation *) *current);
+/* Closes every connection at once (exchanges are aborted and logged) and frees all. */
+void gw_engine_clear(gw_engine *e);
+
+/* Takes an accepted descriptor; a gw_listener's `accept` with the engine as owner. */
+void gw_engine_accept(gw_listener *l, int fd, const gw_address *peer);
+/* Draining begins: idle client connections close now, the others after their response. */
+void gw_engine_drain(gw_engine *e);
+/* The generation is no longer current: drop this worker's part as soon as nothing uses it. On the worker's thread. */
+void gw_engine_retire(gw_engine *e, gw_generation *g);
+/* Client connections accepted on `at` close as after draining (their listener was removed). */
+void gw_engine_close_listener(gw_engine *e, const gw_listener *l);
+/* This worker's idle connections to an endpoint that nobody names any more close; the last worker frees it. */
+void gw_endpoint_drop(gw_engine *e, gw_endpoint *endpoint);
+
+/* "Sat, 31 Jan 2026 12:00:00 GMT", made once a second. */
+const char *gw_engine_date(gw_engine *e);
+
+#endif

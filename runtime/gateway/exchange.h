@@ -1,0 +1,115 @@
+/* An exchange: one request and its response, from the complete head to the log line.
+ *
+ *            head parsed, routed                           no Lua
+ *   client ───────────────────────► START ──────────────────────────────────────────────┐
+ *                                     │ chain                                           ▼
+ *                                     ▼        FORWARD, FORWARD_ONLY                  PICK ◄───────────────┐
+ *                        ┌────────► CHAIN ─────────────────────────────────────────►    │ endpoint         │ retry: nothing of the
+ *                        │ wake      │  │ WAIT: stays                                   ▼                  │ answer came, request can
+ *                        └───────────┘  │ RESPOND                               CONNECT / pooled           │ be sent again
+ *                                       │                                               │                  │
+ *                                       │                                               ▼                  │
+ *                                       │                                      AWAIT (head sent; body ─────┘
+ *                                       │                                         streams beside)
+ *                                       │                                               │ response head; 1xx passes on
+ *                                       │                                    FORWARD: CHAIN again (resume)
+ *                                       ▼                                               ▼
+ *                                     REPLY ──────────────► DONE ◄─────────── RELAY (body streams)  or  TUNNEL (after 101)
+ *
+ * The request head stays in the client's read buffer for the whole exchange: slices into it are good until DONE. Request body bytes
+ * stream through the room behind it. Strings that scripts make live in the exchange's arena. */
+#ifndef GW_GATEWAY_EXCHANGE_H
+#define GW_GATEWAY_EXCHANGE_H
+
+#include "gateway/engine.h"
+#include "http/chunked.h"
+
+typedef struct gw_client gw_client;
+typedef struct gw_upconn gw_upconn;
+
+enum gw_exchange_state {
+    GW_X_START, GW_X_CHAIN, GW_X_BODY /* gathering the request body for Lua */, GW_X_CONNECT, GW_X_AWAIT, GW_X_RELAY, GW_X_TUNNEL, GW_X_REPLY, GW_X_DONE
+};
+
+/* A response made here, by a script, a fixed answer or the gateway's own errors. Slices live in the arena or longer. */
+typedef struct gw_reply {
+    int status;
+    gw_slice body;
+} gw_reply;
+
+typedef struct gw_body { /* where one direction's incoming body stands */
+    enum gw_framing framing;
+    bool done;
+    uint64_t left;   /* LENGTH */
+    uint64_t bytes;  /* so far, without framing */
+    gw_chunked chunked;
+} gw_body;
+
+typedef struct gw_exchange {
+    gw_engine *engine;
+    gw_client *client;
+    gw_upconn *up;
+    gw_generation *generation;
+    const gw_route *route;     /* NULL: none matched */
+    gw_upstream *upstream;     /* chosen by the route's target or by Lua; NULL: none yet */
+    gw_endpoint *endpoint;     /* counted in its in_flight while set */
+    void *task;                /* the script floor's, while Lua is suspended or must be told of the end */
+    gw_list link;              /* engine->exchange_list */
+    gw_timeout total;          /* the upstream's total timeout */
+    gw_later later;            /* to go on from the loop's top rather than from deep in a call */
+    enum gw_exchange_state state;
+    uint64_t tried;            /* slots of the upstream's set that were tried */
+    uint32_t attempts;
+    int32_t slot;
+
+    bool request_sent : 1;     /* the request head (at least) went to `up` */
+    bool response_started : 1; /* something of the response went to the client: it can only be completed or cut */
+    bool close : 1;            /* the client connection ends with this exchange */
+    bool resumed : 1;          /* chain resumed (or needs no resume) */
+    bool wants_resume : 1;     /* FORWARD: Lua waits for the response */
+    bool body_replaced : 1;    /* script set response.body: x->reply.body stands for it */
+    bool body_wanted : 1;      /* script asked for the request body */
+    bool body_kept : 1;        /* body_text holds the whole request body */
+    bool reused : 1;           /* `up` came from the pool */
+    bool chunk_out : 1;        /* response goes out chunked by us */
+    bool close_out : 1;        /* response goes out framed by close */
+    bool aborted : 1;          /* the client went away */
+    bool continue_sent : 1;
+
+    gw_request request;
+    gw_response response;
+    gw_reply reply;
+    gw_body in, out;           /* request body from the client, response body from the backend */
+    gw_slice path, query;      /* normalised path; what is forwarded (scripts may set both) */
+    char *body_text;           /* malloc'ed: the request body gathered for Lua */
+    size_t body_text_len, body_text_cap;
+    gw_found found;            /* params */
+    gw_ip client_ip;
+    char client_ip_text[48];
+    uint8_t client_ip_len;
+    bool https;                /* scheme as the client saw it (from a trusted proxy, or TLS) */
+    gw_slice id;               /* request id; empty when switched off */
+    char id_text[64];
+    const char *error;         /* for the log line: a word on what went wrong; NULL */
+    int status;                /* sent to the client; 0: none yet */
+    double started, up_started, up_first;
+    uint64_t bytes_out;        /* response body bytes to the client */
+    gw_arena arena;
+} gw_exchange;
+
+/* ---- for the script floor ---- */
+
+/* Goes on after GW_CHAIN_WAIT: the chain's resume is called from the loop's top. */
+void gw_exchange_wake(gw_exchange *x);
+/* The whole request body, gathered (bounded by the route's body_bytes, or by `most` if that is less). GW_OK: body_text is there.
+ * GW_AGAIN: the chain must WAIT; it is woken when it is there, or when it failed. GW_LIMIT (413 unless the script answers otherwise),
+ * GW_EOF (the client went away), GW_NOMEM; GW_INVALID: it already streams. */
+int gw_exchange_body(gw_exchange *x, uint64_t most);
+
+/* ---- inside the gateway floor ---- */
+gw_exchange *gw_exchange_begin(gw_client *c, gw_generation *g);
+void gw_exchange_run(gw_exchange *x);                     /* from START on */
+void gw_exchange_reply(gw_exchange *x, int status, const char *error); /* the gateway's own JSON error; or cuts when a response started */
+void gw_access_log(gw_exchange *x);
+
+#endif
