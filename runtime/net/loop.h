@@ -1,8 +1,11 @@
 /* One thread's event loop: libev behind a few words, lazy timeouts, and a mailbox for other threads.
  *
- * Time: gw_loop_now() is read once a loop turn (ev_now): monotonic-ish wall seconds as double; use it for everything on the worker.
- * Timeouts are lazy: nodes of one length stand in one list in order of arming, and each list has one ev_timer, so arming and
- * disarming are a few pointer writes. Precision: not before the deadline, and within about 10 ms after it. */
+ * Time: gw_loop_now() is the monotonic clock in seconds, taken once a loop turn from what libev has read anyway: no call, no jump
+ * when the system's clock is set. Its base is that of gw_clock_monotonic_ns, so all loops of the process agree. For a date use
+ * gw_clock_wall. Before the loop runs it is the time of gw_loop_new.
+ *
+ * Timeouts are lazy: they stand in a hierarchical wheel under one ev_timer, so arming and disarming are a few pointer writes
+ * whatever their lengths, and nothing is kept for a length. Precision: not before the deadline, and within about 10 ms after it. */
 #ifndef GW_NET_LOOP_H
 #define GW_NET_LOOP_H
 
@@ -11,34 +14,57 @@
 #include <ev.h>
 
 typedef struct gw_loop gw_loop;
+typedef struct gw_mail gw_mail;
+
+#define GW_WHEEL_LEVELS 7
+#define GW_WHEEL_SLOTS 64
+
+/* Only `now` is for others, by gw_loop_now. */
+struct gw_loop {
+    double now;
+    struct ev_loop *ev;
+    void *owner;
+    /* timeouts.c */
+    int64_t now_tick, tick, wake; /* this turn; the wheel's hand; nothing in the wheel is due before `wake` */
+    uint64_t filled[GW_WHEEL_LEVELS];
+    gw_list wheel[GW_WHEEL_LEVELS][GW_WHEEL_SLOTS];
+    ev_timer wheel_timer;
+    /* loop.c */
+    double clock_base;
+    ev_timer clock; /* never fires: what remains of it tells libev's monotonic time */
+    ev_check turn;
+    ev_prepare laters_run;
+    ev_idle laters_more;
+    gw_list laters;
+    ev_async mail_async;
+    _Alignas(64) _Atomic(gw_mail *) mails; /* newest first; the only member that other threads touch */
+};
 
 gw_loop *gw_loop_new(void); /* NULL when memory or descriptors are out */
-void gw_loop_free(gw_loop *loop);
+void gw_loop_free(gw_loop *loop); /* mails and laters that have not run are dropped */
 void gw_loop_run(gw_loop *loop);  /* until gw_loop_stop; on the thread that owns the loop */
 void gw_loop_stop(gw_loop *loop); /* from that thread */
 struct ev_loop *gw_loop_ev(gw_loop *loop);
 
-static inline double gw_loop_now(struct ev_loop *ev)
+static inline double gw_loop_now(const gw_loop *loop)
 {
-    return ev_now(ev);
+    return loop->now;
 }
 
 /* ---- mailbox: any thread posts, the loop's thread runs; in the order posted ---- */
-typedef struct gw_mail {
+struct gw_mail {
     struct gw_mail *next;
     void (*run)(struct gw_mail *mail, void *owner); /* owner: what gw_loop_set_owner said; may free the mail */
-} gw_mail;
+};
 void gw_loop_set_owner(gw_loop *loop, void *owner);
 void gw_loop_post(gw_loop *loop, gw_mail *mail); /* lock-free; the mail stays the poster's until run */
 
 /* ---- timeouts ---- */
 typedef struct gw_timeout gw_timeout;
-typedef struct gw_timeout_list gw_timeout_list;
 struct gw_timeout {
     gw_list link;
-    double at;                         /* due; by gw_loop_now */
-    gw_timeout_list *list;             /* hint: the list it was in last; NULL at first */
-    void (*expired)(gw_timeout *t);    /* already disarmed; may arm again */
+    double at;                      /* due; by gw_loop_now */
+    void (*expired)(gw_timeout *t); /* already disarmed; may arm again */
 };
 void gw_timeout_init(gw_timeout *t, void (*expired)(gw_timeout *));
 /* Due `seconds` from now; arming an armed one moves it. seconds <= 0 disarms. */
