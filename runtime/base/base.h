@@ -5,12 +5,18 @@
 #ifndef GW_BASE_BASE_H
 #define GW_BASE_BASE_H
 
+/* GW_CDEF: the preprocessor makes the text that LuaJIT's ffi.cdef reads. It knows the standard types already, and takes neither
+ * system headers nor function bodies. */
+#ifndef GW_CDEF
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-
 #define GW_API __attribute__((visibility("default"))) /* reachable from Lua through the FFI */
+#else
+#define GW_API
+#endif
+
 #define gw_likely(x) __builtin_expect(!!(x), 1)
 #define gw_unlikely(x) __builtin_expect(!!(x), 0)
 #define gw_container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
@@ -40,6 +46,7 @@ typedef struct gw_slice {
 #define GW_SLICE(literal) ((gw_slice){"" literal, sizeof(literal) - 1})
 #define GW_NO_SLICE ((gw_slice){NULL, 0})
 
+#ifndef GW_CDEF
 static inline gw_slice gw_slice_of(const char *ptr, size_t len)
 {
     return (gw_slice){ptr, len};
@@ -70,8 +77,9 @@ static inline bool gw_slice_equal_nocase(gw_slice a, gw_slice b)
     }
     return true;
 }
+#endif
 
 /* A word for a status, for log lines. */
-const char *gw_status_text(int status);
+GW_API const char *gw_status_text(int status);
 
 #endif
