@@ -60,19 +60,19 @@ typedef struct gw_found {
 
 typedef struct gw_router gw_router;
 
-gw_router *gw_router_new(void); /* NULL when memory is out */
-void gw_router_free(gw_router *r);
+GW_API gw_router *gw_router_new(void); /* NULL when memory is out */
+GW_API void gw_router_free(gw_router *r);
 /* Checks the pattern and keeps a copy of *match (not of what it points to). 0, GW_NOMEM, or GW_INVALID with a message that names what
  * was found and what is expected. */
-int gw_router_add(gw_router *r, const gw_match *match, char *message, size_t message_bytes);
+GW_API int gw_router_add(gw_router *r, const gw_match *match, char *message, size_t message_bytes);
 /* Sorts, builds, finds ties. 0, GW_NOMEM, or GW_INVALID with a message that names both sources. After it the router is immutable. */
-int gw_router_build(gw_router *r, char *message, size_t message_bytes);
+GW_API int gw_router_build(gw_router *r, char *message, size_t message_bytes);
 /* `path` is normalised. The Host's case and port do not matter: `host` comes without its port. Allocates nothing. */
-void gw_router_find(const gw_router *r, gw_slice host, gw_slice path, enum gw_method method, gw_slice method_name,
+GW_API void gw_router_find(const gw_router *r, gw_slice host, gw_slice path, enum gw_method method, gw_slice method_name,
                     const gw_headers *headers, gw_found *found);
 /* The i-th route in the order in which they are tried; NULL past the end. For `gateway routes`. */
-const gw_match *gw_router_at(const gw_router *r, uint32_t i);
+GW_API const gw_match *gw_router_at(const gw_router *r, uint32_t i);
 /* "GET, HEAD, POST" for an Allow field, into out (at least 128 bytes); returns its length. */
-size_t gw_allow_text(uint32_t methods, char *out);
+GW_API size_t gw_allow_text(uint32_t methods, char *out);
 
 #endif
