@@ -15,6 +15,7 @@ typedef struct gw_address {
         struct sockaddr_un un;
     };
     socklen_t len;
+    bool both_families; /* ":80" and "*:80": the IPv6 wildcard that takes IPv4 as well, where "[::]:80" does not */
 } gw_address;
 
 #define GW_ADDRESS_TEXT 120 /* room for any address as text */
@@ -27,7 +28,7 @@ enum gw_address_kind { GW_ADDRESS_NUMERIC, GW_ADDRESS_NAME };
  * Returns the kind, or GW_INVALID with *reason. default_port < 0: a port is needed. */
 int gw_address_parse(gw_slice text, int default_port, gw_address *out, gw_slice *name, uint16_t *port, const char **reason);
 
-/* "1.2.3.4:80", "[::1]:80", "unix:/path" into out; returns its length. IPv4-mapped IPv6 is written as IPv4. */
+/* "1.2.3.4:80", "[::1]:80", "*:80", "unix:/path" into out; returns its length. IPv4-mapped IPv6 is written as IPv4. */
 size_t gw_address_text(const gw_address *a, char out[GW_ADDRESS_TEXT]);
 bool gw_address_equal(const gw_address *a, const gw_address *b);
 
@@ -38,15 +39,17 @@ typedef struct gw_ip {
 gw_ip gw_ip_of(const gw_address *a);
 /* "1.2.3.4", "2001:db8::1" or "unix" into out; returns its length (at most 46). */
 size_t gw_ip_text(const gw_ip *ip, char out[48]);
-/* Parses the text of one IP (IPv6 with or without brackets, IPv4 or IPv6 with a port as some proxies write it in X-Forwarded-For).
+/* Parses the text of one IP, strictly: four decimal numbers without leading zeros, or RFC 4291 text without a zone (IPv6 with or without brackets, IPv4 or IPv6 with a port as some proxies write it in X-Forwarded-For).
  * 0 or GW_INVALID. */
 int gw_ip_parse(gw_slice text, gw_ip *out);
 
-/* A set of CIDR blocks: a binary trie over the 128 bits, built once, then read by any thread. */
+/* A set of CIDR blocks: two binary tries, 32 bits and 128 bits deep, built once, then read by any thread. IPv4-mapped addresses are
+ * IPv4 here, so "::/0" means all of IPv6 and nothing of IPv4. */
 typedef struct gw_cidr_set gw_cidr_set;
 gw_cidr_set *gw_cidr_set_new(void);
 void gw_cidr_set_free(gw_cidr_set *set);
-/* "10.0.0.0/8", "::1", "2001:db8::/32"; host bits that are set are refused. 0, GW_NOMEM or GW_INVALID with *reason. */
+/* "10.0.0.0/8", "::1", "2001:db8::/32", or "unix" for the peers of unix sockets; host bits that are set are refused. 0, GW_NOMEM or
+ * GW_INVALID with *reason. */
 int gw_cidr_set_add(gw_cidr_set *set, gw_slice text, const char **reason);
 bool gw_cidr_set_has(const gw_cidr_set *set, const gw_ip *ip);
 

@@ -3,7 +3,9 @@
  *
  * TCP: one socket a worker with SO_REUSEPORT. Before, a probe bind without it, because with it a second gateway on the same port
  * would go unnoticed. Unix: one socket, shared; a stale path is removed when nobody listens there, one in use is refused.
- * Out of descriptors: accepting pauses for 100 ms at a time, logged once for each time it begins. */
+ * ":80" and "*:80" take IPv6 and IPv4 on one socket (IPv4 alone on a machine without IPv6), "[::]:80" takes IPv6 only.
+ * Out of descriptors or socket memory: accepting pauses for 100 ms at a time, told once for each time it begins; it has ended when
+ * everything that waited has been accepted. */
 #ifndef GW_NET_LISTENER_H
 #define GW_NET_LISTENER_H
 
@@ -25,14 +27,14 @@ struct gw_listener {
     gw_timeout pause;
     gw_address at;
     bool paused;  /* out of descriptors */
-    bool off;     /* gw_listener_off was called */
-    uint64_t accepted, pauses;
+    bool off;     /* gw_listener_drain was called */
+    uint64_t accepted, pauses; /* pauses: times that descriptors ran out, not tries since */
     void *owner;
     void (*accept)(gw_listener *l, int fd, const gw_address *peer); /* takes the (non-blocking, TCP_NODELAY) descriptor */
     void (*out_of_files)(gw_listener *l, int error); /* a pause begins; for one log line */
 };
 
-/* Begins to accept on fd. At most 64 connections a turn, so that the others get theirs. */
+/* Begins to accept on fd; owner, accept, out_of_files and at are the caller's to set before. At most 64 connections a turn, so that the others get theirs. */
 void gw_listener_start(gw_listener *l, gw_loop *loop, int fd);
 /* Accepts what has already come in whole, then stops; the descriptor is closed. */
 void gw_listener_drain(gw_listener *l);

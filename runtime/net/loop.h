@@ -36,7 +36,7 @@ struct gw_loop {
     ev_prepare laters_run;
     ev_idle laters_more;
     gw_list laters;
-    ev_async mail_async;
+    ev_io mail_io; /* an eventfd */
     _Alignas(64) _Atomic(gw_mail *) mails; /* newest first; the only member that other threads touch */
 };
 

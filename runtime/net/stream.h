@@ -22,7 +22,8 @@ typedef struct gw_stream_ops {
     void (*readable)(gw_stream *s);             /* bytes, an end or an error can be read */
     void (*drained)(gw_stream *s);              /* all that was left over is written */
     void (*connected)(gw_stream *s, int status); /* gw_stream_connect came to its end: 0 or why not */
-    void (*failed)(gw_stream *s, int status);   /* writing what was left over failed */
+    void (*failed)(gw_stream *s, int status);   /* writing what was left over failed (what the peer sent can still be read), or
+                                                 * GW_NOMEM: the kernel will not watch the descriptor, so nothing more will come */
     void (*expired)(gw_stream *s);              /* the timeout passed */
 } gw_stream_ops;
 
@@ -34,11 +35,14 @@ struct gw_stream {
     gw_buffer *overflow;      /* bytes left over from writes; NULL: none */
     gw_timeout timeout;       /* one at a time, for whatever the owner waits for */
     uint8_t connecting : 1, reading : 1, write_shut : 1, shut_when_drained : 1;
+    uint8_t read_ended : 1; /* an end or an error was read: no more `readable` */
+    uint8_t broken : 1;     /* a write met a reset: an end that is read after it counts as one too */
 };
 
 /* Takes an accepted, non-blocking descriptor and arms reading. */
 void gw_stream_init(gw_stream *s, gw_loop *loop, gw_buffer_pool *buffers, const gw_stream_ops *ops, int fd);
-/* Begins to connect. 0: `connected` will be called (never from inside this call); negative: failed at once, nothing to clean up. */
+/* Begins to connect. 0: `connected` will be called (never from inside this call; with a failure the stream is closed by then);
+ * negative: failed at once, nothing to clean up. */
 int gw_stream_connect(gw_stream *s, gw_loop *loop, gw_buffer_pool *buffers, const gw_stream_ops *ops, const gw_address *to);
 static inline bool gw_stream_open(const gw_stream *s)
 {
@@ -49,10 +53,12 @@ void gw_stream_close(gw_stream *s);
 /* Closes so that the peer sees a reset (SO_LINGER 0): for an answer that must not look complete. */
 void gw_stream_reset(gw_stream *s);
 
-/* Reads once into the buffer's room (at least 1 byte of it). Bytes read (> 0), GW_AGAIN, GW_EOF or GW_RESET. */
+/* Reads once into the buffer's room (at least 1 byte of it). Bytes read (> 0), GW_AGAIN, GW_EOF or GW_RESET; after the last two
+ * `readable` is not called any more. */
 int64_t gw_stream_read(gw_stream *s, gw_buffer *into);
 /* Writes all of iov (at most 16 pieces), behind what is left over from before. GW_OK: all written. GW_AGAIN: accepted, some left over.
- * GW_RESET: the connection is broken. GW_NOMEM: no memory for what was left over: give the stream up. */
+ * GW_RESET: the connection is broken or its write side has been ended; what the peer sent before can still be read. GW_NOMEM: no
+ * memory for what was left over: give the stream up. */
 int gw_stream_write(gw_stream *s, const struct iovec *iov, int count);
 static inline bool gw_stream_blocked(const gw_stream *s)
 {
