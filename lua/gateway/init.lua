@@ -1,0 +1,51 @@
+-- The library that gateway scripts require: what they can say, and nothing else. Each concern is a file of its own beside this one.
+
+local load = require "gateway.load"
+local log = require "gateway.log"
+local plugin = require "gateway.plugin"
+local respond = require "gateway.respond"
+local route = require "gateway.route"
+local settings = require "gateway.settings"
+local upstream = require "gateway.upstream"
+local time = require "gateway.time"
+local check = require "gateway.check"
+
+---@class gateway
+local gateway = {
+  listen = settings.listen,
+  admin = settings.admin,
+  workers = settings.workers,
+  limits = settings.limits,
+  timeouts = settings.timeouts,
+  access_log = settings.access_log,
+  trusted_proxies = settings.trusted_proxies,
+  forwarding = settings.forwarding,
+  request_id = settings.request_id,
+  upstream = upstream.upstream,
+  route = route.route,
+  use = route.use,
+  plugin = plugin.plugin,
+  load = load.load,
+  respond = respond.respond,
+  redirect = respond.redirect,
+  split = respond.split,
+  log = log,
+  now = time.now,
+}
+
+-- Promised by the next versions: named here, so that a script that uses them is told so.
+local later = {}
+for _, name in ipairs {
+  "fetch", "sleep", "shared", "every", "rate_limit", "counter", "gauge", "histogram", "token_bucket", "client_limiter", "sliding_window",
+  "breaker", "breakers", "balancer", "health",
+} do
+  later[name] = true
+end
+
+return setmetatable(gateway, {
+  __index = function(_, name)
+    if later[name] then error(("gateway.%s is not available in this version"):format(name), 2) end
+    error("gateway: " .. check.unknown("name", name, gateway), 2)
+  end,
+  __newindex = function(_, name) error(("gateway.%s cannot be set"):format(tostring(name)), 2) end,
+})

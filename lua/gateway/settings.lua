@@ -1,0 +1,163 @@
+-- What a script says once about the gateway as a whole: listen, admin, workers, limits, timeouts, access_log, trusted_proxies, forwarding,
+-- request_id. Each checks what it is given and puts the normalised form into the spec.
+
+local check = require "gateway.check"
+local spec = require "gateway.spec"
+
+local settings = {}
+
+settings.defaults = {
+  limits = { header_bytes = 16384, headers = 100, body_bytes = 10 * 1024 * 1024, request_line = 8192, keep_encoded_slash = false },
+  timeouts = { header = 10, idle = 75, body = 30, drain = 30 },
+  access_log = { to = "stdout", sample = 1 },
+  forwarding = { x_forwarded = true, forwarded = false },
+}
+
+local limits = {
+  header_bytes = { type = "size", min = 256, max = 1024 * 1024 },
+  headers = { type = "integer", min = 1, max = 200 },
+  request_line = { type = "size", min = 64, max = 1024 * 1024 },
+  body_bytes = { type = "size" },
+  keep_encoded_slash = { type = "boolean" },
+}
+
+local timeouts = {
+  header = { type = "duration" }, idle = { type = "duration" }, body = { type = "duration" }, drain = { type = "duration" },
+}
+
+-- gateway.NAME { ... }: options over defaults.
+local function table_setting(name, fields)
+  return function(given)
+    local source = spec.once(name)
+    if type(given) ~= "table" or getmetatable(given) then
+      spec.problem(("gateway.%s: expected a table of options, found %s"):format(name, check.describe(given)), source)
+      return
+    end
+    local out = check.copy(settings.defaults[name]) or {}
+    for key, value in pairs(check.fields(given, fields, "", spec.reporter("gateway." .. name, source))) do out[key] = value end
+    spec.state[name] = out
+  end
+end
+
+---@class gateway.Limits
+---@field header_bytes? number|string longest request head: 431 past it (16 KB)
+---@field headers? integer most header fields: 431 past it (100; at most 200)
+---@field request_line? number|string longest request line: 414 past it (8 KB)
+---@field body_bytes? number|string longest request body: 413 past it (10 MB)
+---@field keep_encoded_slash? boolean let %2F in a path pass as it is (false: such a path is refused)
+settings.limits = table_setting("limits", limits)
+
+---@class gateway.Timeouts
+---@field header? number|string for a whole request head: 408 past it (10 s)
+---@field idle? number|string between requests of a connection (75 s)
+---@field body? number|string between two pieces of a request body (30 s)
+---@field drain? number|string for the end of what is in flight at shutdown (30 s)
+settings.timeouts = table_setting("timeouts", timeouts)
+
+---@class gateway.Forwarding
+---@field x_forwarded? boolean send X-Forwarded-For, -Proto, -Host (true)
+---@field forwarded? boolean send Forwarded, RFC 7239 (false)
+---@field via? string pseudonym to send in Via; none: no Via
+settings.forwarding = table_setting("forwarding", {
+  x_forwarded = { type = "boolean" }, forwarded = { type = "boolean" }, via = { type = "string" },
+})
+
+do
+  local set = settings.forwarding
+  function settings.forwarding(given)
+    set(given)
+    local via = spec.state.forwarding and spec.state.forwarding.via
+    if via and not via:find(check.token) then
+      spec.problem("gateway.forwarding: via: expected a pseudonym without spaces or separators, found " .. check.describe(via))
+      spec.state.forwarding.via = nil
+    end
+  end
+end
+
+--- gateway.listen "0.0.0.0:8080": "HOST:PORT" with a numeric host, ":PORT" for all addresses, "unix:/path". Several are fine.
+---@param address string
+function settings.listen(address)
+  spec.declaring("gateway.listen")
+  local source = spec.where()
+  if type(address) ~= "string" then
+    spec.problem('gateway.listen: expected an address such as "0.0.0.0:8080" or "unix:/run/gateway.sock", found '
+      .. check.describe(address), source)
+    return
+  end
+  for _, other in ipairs(spec.state.listens) do
+    if other.at == address then
+      spec.problem(("gateway.listen: %q was given before, at %s"):format(address, other.source), source)
+      return
+    end
+  end
+  table.insert(spec.state.listens, { at = address, source = source })
+end
+
+--- gateway.admin "127.0.0.1:9901": where /healthz, /readyz, /status and /reload answer; false: nowhere.
+---@param address string|false
+function settings.admin(address)
+  local source = spec.once("admin")
+  if address == false then return end
+  if type(address) ~= "string" then
+    spec.problem('gateway.admin: expected an address such as "127.0.0.1:9901", or false, found ' .. check.describe(address), source)
+    return
+  end
+  spec.state.admin = { at = address, source = source }
+end
+
+--- gateway.workers(4), or "auto": one a core.
+---@param count integer|"auto"
+function settings.workers(count)
+  local source = spec.once("workers")
+  if count == "auto" then
+    spec.state.workers = 0
+  elseif type(count) == "number" and count % 1 == 0 and count >= 1 and count <= 256 then
+    spec.state.workers = count
+  else
+    spec.problem('gateway.workers: expected "auto" or a whole number from 1 to 256, found ' .. check.describe(count), source)
+  end
+end
+
+---@class gateway.AccessLog
+---@field to? "stdout"
+---@field sample? number share of requests that are logged, 0 to 1 (1)
+
+--- gateway.access_log { sample = 0.1 }, or false to switch it off.
+---@param given gateway.AccessLog|boolean
+function settings.access_log(given)
+  local source = spec.once("access_log")
+  if type(given) == "boolean" then
+    spec.state.access_log = given and check.copy(settings.defaults.access_log) or { off = true }
+    return
+  end
+  if type(given) ~= "table" or getmetatable(given) then
+    spec.problem("gateway.access_log: expected a table of options, or false, found " .. check.describe(given), source)
+    return
+  end
+  local out = check.copy(settings.defaults.access_log)
+  local fields = { to = { type = "enum", values = { "stdout" } }, sample = { type = "number", min = 0, max = 1 } }
+  for key, value in pairs(check.fields(given, fields, "", spec.reporter("gateway.access_log", source))) do out[key] = value end
+  spec.state.access_log = out
+end
+
+--- gateway.trusted_proxies { "10.0.0.0/8", "::1" }: peers whose X-Forwarded-For, -Proto and Forwarded are believed.
+---@param list string[]
+function settings.trusted_proxies(list)
+  local source = spec.once("trusted_proxies")
+  if type(list) == "string" then list = { list } end
+  local good = check.value(list, { type = "list", of = "string" }, "", spec.reporter("gateway.trusted_proxies", source))
+  for _, cidr in ipairs(good or {}) do table.insert(spec.state.trusted_proxies, { cidr = cidr, source = source }) end
+end
+
+--- gateway.request_id(false): no X-Request-ID.
+---@param on boolean
+function settings.request_id(on)
+  local source = spec.once("request_id")
+  if type(on) ~= "boolean" then
+    spec.problem("gateway.request_id: expected true or false, found " .. check.describe(on), source)
+    return
+  end
+  spec.state.request_id = on
+end
+
+return settings

@@ -1,0 +1,160 @@
+-- gateway.upstream "name" { endpoints, options }: groups of endpoints that a route can send to.
+
+local check = require "gateway.check"
+local spec = require "gateway.spec"
+
+local upstream = {}
+
+---@class gateway.Upstream
+---@field name string
+local Upstream = {}
+Upstream.__index = { }
+Upstream.__newindex = function(_, key)
+  error("an upstream cannot be changed once it is declared (" .. tostring(key) .. ")", 2)
+end
+Upstream.__tostring = function(self) return ("upstream %q"):format(self.name) end
+Upstream.describe = function(self) return ("upstream %q"):format(rawget(self, "name")) end
+upstream.Upstream = Upstream
+
+local example = 'gateway.upstream "%s" { "127.0.0.1:8080" }'
+
+local fields = {
+  balance = { type = "enum", values = { "round_robin", "weighted", "least_conn", "hash", "maglev", "ewma", "random" }, default = "round_robin" },
+  timeouts = {
+    type = "table",
+    fields = {
+      connect = { type = "duration" }, first_byte = { type = "duration" }, idle = { type = "duration" }, total = { type = "duration" },
+    },
+  },
+  pool = {
+    type = "table",
+    fields = {
+      idle = { type = "integer", min = 0, max = 100000 }, idle_for = { type = "duration" },
+      requests = { type = "integer", min = 0, max = 2 ^ 31 },
+    },
+  },
+  host = { type = "string" },
+  -- Names that are promised and not there yet: refused by name, so that nobody believes they are at work.
+  hash_on = { type = "any", later = true }, health = { type = "any", later = true }, breaker = { type = "any", later = true },
+  retry = { type = "any", later = true },
+}
+
+local endpoint_fields = {
+  weight = { type = "integer", min = 0, max = 65535, default = 1 },
+  resolve = { type = "duration" },
+}
+
+-- "10.0.0.1:8080" or "http://10.0.0.1:8080/": the address; nil after a report.
+local function address_of(text, report)
+  local scheme, rest = text:match("^(%a[%w+.-]*)://(.*)$")
+  if not scheme then return text end
+  if scheme:lower() ~= "http" then
+    report(("endpoint %s: expected http://HOST:PORT or HOST:PORT, found the scheme %q"):format(check.describe(text), scheme))
+    return nil
+  end
+  local authority, path = rest:match("^([^/?#]*)(.*)$")
+  if path ~= "" and path ~= "/" then
+    report(("endpoint %s: expected no path behind the address, found %q"):format(check.describe(text), path))
+    return nil
+  end
+  if not authority:find(":%d+$") then authority = authority .. ":80" end
+  return authority
+end
+
+-- One endpoint, as a string or { "host:port", weight = 3, resolve = 5 }, into its plain form; nil after a report.
+local function endpoint_of(given, index, report)
+  local options = {}
+  local text = given
+  if type(given) == "table" and not getmetatable(given) then
+    text = given[1]
+    for key, value in pairs(given) do if key ~= 1 then options[key] = value end end
+  end
+  if type(text) ~= "string" then
+    report(('endpoint %d: expected "HOST:PORT" or { "HOST:PORT", weight = 3 }, found %s'):format(index, check.describe(text)))
+    return nil
+  end
+  local good = check.fields(options, endpoint_fields, "", function(message)
+    report(("endpoint %s: %s"):format(check.describe(text), message))
+  end)
+  local address = address_of(text, report)
+  return address and { address = address, weight = good.weight or 1, resolve = good.resolve }
+end
+
+local function declare(self, given, source)
+  local prefix = ("upstream %q"):format(self.name)
+  local report = spec.reporter(prefix, source)
+  if type(given) ~= "table" or getmetatable(given) then
+    report("expected a table of endpoints and options, found " .. check.describe(given))
+    return
+  end
+  local data = self._data
+  local options = {}
+  for key, value in pairs(given) do
+    if type(key) ~= "number" then
+      local field = fields[key]
+      if field and field.later then
+        spec.problem(("%s: option %q is not available in this version"):format(prefix, key), source)
+      else
+        options[key] = value
+      end
+    end
+  end
+  for i, item in ipairs(given) do data.endpoints[#data.endpoints + 1] = endpoint_of(item, i, report) end
+  if #given == 0 then report('expected at least one endpoint such as "127.0.0.1:8080", found none') end
+  local known = check.fields(options, fields, "", report)
+  if known.balance and known.balance ~= "round_robin" then
+    report(("balance = %q is not available in this version: expected \"round_robin\""):format(known.balance))
+  end
+  data.timeouts, data.pool, data.host = known.timeouts, known.pool, known.host
+  if data.host and (not check.header_value(data.host) or data.host:find("[%s,/]") or data.host == "") then
+    report("host: expected a host name, found " .. check.describe(data.host))
+    data.host = nil
+  end
+end
+
+--- An upstream without endpoints yet, in the spec: a second one of the same name is a problem.
+function upstream.make(name, source)
+  local state = spec.state
+  local self = setmetatable({ name = name, _data = { name = name, source = source, endpoints = {} } }, Upstream)
+  local before = state.upstream_by_name[name]
+  if before and name ~= "?" then
+    spec.problem(("upstream %q was declared before, at %s"):format(name, before._data.source), source)
+  else
+    state.upstreams[#state.upstreams + 1] = self
+    rawset(self, "_index", #state.upstreams - 1)
+    state.upstream_by_name[name] = self
+  end
+  return self
+end
+
+upstream.declare = declare
+
+--- Declares an upstream. Endpoints are "HOST:PORT", "unix:/path" or { "HOST:PORT", weight = 3, resolve = 5 }.
+---@param name string
+---@param given? table the options, or give them in a second call: gateway.upstream "users" { ... }
+---@return gateway.Upstream|fun(options: table): gateway.Upstream
+function upstream.upstream(name, given)
+  spec.declaring("gateway.upstream")
+  local source = spec.where()
+  if type(name) ~= "string" or not name:find("^[%w_.%-]+$") or #name > 100 then
+    spec.problem("gateway.upstream: expected a name of letters, digits, '_', '-' and '.', found " .. check.describe(name), source)
+    name = "?"
+  end
+  local self = upstream.make(name, source)
+  if given ~= nil then
+    declare(self, given, source)
+    return self
+  end
+  local complete = spec.begin(("upstream %q"):format(name), example:format(name))
+  return function(options)
+    complete()
+    declare(self, options, source)
+    return self
+  end
+end
+
+function upstream.is(value)
+  return getmetatable(value) == Upstream
+end
+
+return upstream
