@@ -24,6 +24,8 @@
 #include "gateway/engine.h"
 #include "http/chunked.h"
 
+#define GW_REQUEST_ID_MAX 64
+
 typedef struct gw_client gw_client;
 typedef struct gw_upconn gw_upconn;
 
@@ -52,7 +54,7 @@ typedef struct gw_exchange {
     gw_generation *generation;
     const gw_route *route;     /* NULL: none matched */
     gw_upstream *upstream;     /* chosen by the route's target or by Lua; NULL: none yet */
-    gw_endpoint *endpoint;     /* counted in its in_flight while set */
+    gw_endpoint *endpoint;     /* the one tried last; held until the end, for the log line */
     void *task;                /* the script floor's, while Lua is suspended or must be told of the end */
     gw_list link;              /* engine->exchange_list */
     gw_timeout total;          /* the upstream's total timeout */
@@ -75,26 +77,34 @@ typedef struct gw_exchange {
     bool close_out : 1;        /* response goes out framed by close */
     bool aborted : 1;          /* the client went away */
     bool continue_sent : 1;
+    bool counted : 1;          /* in endpoint's in_flight */
+    bool repeated : 1;         /* met a dead pooled connection once: only fresh ones from now on */
+    bool send_broken : 1;      /* the backend takes no more of the request body; its answer may still come */
 
-    gw_request request;
-    gw_response response;
     gw_reply reply;
-    gw_body in, out;           /* request body from the client, response body from the backend */
     gw_slice path, query;      /* normalised path; what is forwarded (scripts may set both) */
     char *body_text;           /* malloc'ed: the request body gathered for Lua */
     size_t body_text_len, body_text_cap;
-    gw_found found;            /* params */
+    uint64_t body_most;        /* bound on body_text */
+    int body_status;           /* how gathering ended: GW_OK or why not */
+    uint8_t client_ip_len;
+    uint8_t interim;           /* 1xx heads passed on */
+    bool https;                /* scheme as the client saw it (from a trusted proxy, or TLS) */
+    bool trusted;              /* the peer is in trusted_proxies */
+    gw_slice id;               /* request id; empty when switched off */
+    const char *error;         /* for the log line: what went wrong; NULL */
+    int status;                /* sent to the client; 0: none yet; 499: it went away before */
+    double started, up_started, up_first, up_ended; /* loop time; 0: not yet */
+    uint64_t bytes_out;        /* response body bytes to the client */
+    gw_body in, out;           /* request body from the client, response body from the backend */
+    gw_arena arena;
+    /* everything above is zeroed at the start, nothing below is */
     gw_ip client_ip;
     char client_ip_text[48];
-    uint8_t client_ip_len;
-    bool https;                /* scheme as the client saw it (from a trusted proxy, or TLS) */
-    gw_slice id;               /* request id; empty when switched off */
-    char id_text[64];
-    const char *error;         /* for the log line: a word on what went wrong; NULL */
-    int status;                /* sent to the client; 0: none yet */
-    double started, up_started, up_first;
-    uint64_t bytes_out;        /* response body bytes to the client */
-    gw_arena arena;
+    char id_text[GW_REQUEST_ID_MAX];
+    gw_found found;            /* params */
+    gw_request request;
+    gw_response response;
 } gw_exchange;
 
 /* ---- for the script floor ---- */
@@ -105,11 +115,5 @@ void gw_exchange_wake(gw_exchange *x);
  * GW_AGAIN: the chain must WAIT; it is woken when it is there, or when it failed. GW_LIMIT (413 unless the script answers otherwise),
  * GW_EOF (the client went away), GW_NOMEM; GW_INVALID: it already streams. */
 int gw_exchange_body(gw_exchange *x, uint64_t most);
-
-/* ---- inside the gateway floor ---- */
-gw_exchange *gw_exchange_begin(gw_client *c, gw_generation *g);
-void gw_exchange_run(gw_exchange *x);                     /* from START on */
-void gw_exchange_reply(gw_exchange *x, int status, const char *error); /* the gateway's own JSON error; or cuts when a response started */
-void gw_access_log(gw_exchange *x);
 
 #endif

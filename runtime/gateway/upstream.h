@@ -17,22 +17,24 @@
 
 typedef struct gw_endpoint_worker { /* one worker's share of an endpoint; only that worker touches it */
     gw_list idle;                   /* idle connections, newest first */
-    uint32_t connections;           /* idle and busy */
+    uint32_t uses;                  /* connections, idle and busy, and exchanges that name the endpoint: it stays while there are any */
     bool dropped;                   /* no generation names the endpoint any more: close what becomes idle */
 } __attribute__((aligned(GW_CACHE_LINE))) gw_endpoint_worker;
 
 enum { GW_ENDPOINT_DOWN_ACTIVE = 1, GW_ENDPOINT_DOWN_PASSIVE = 2, GW_ENDPOINT_DRAINED = 4 };
 
+typedef struct gw_upstream_state gw_upstream_state;
+
 typedef struct gw_endpoint {
     gw_address address;
     gw_slice text;               /* "10.0.0.1:8080" */
-    gw_slice upstream;           /* the upstream's name */
+    gw_upstream_state *state;    /* the upstream's; the endpoint holds a reference to it */
     _Atomic uint32_t in_flight;  /* requests, all workers; counted at pick */
     _Atomic uint32_t down;       /* GW_ENDPOINT_DOWN_* bits; 0: healthy. Written by health checkers */
     uint32_t references;         /* of sets; under the registry's mutex */
     _Atomic uint32_t workers_left;
     uint32_t worker_count;
-    gw_list link;                /* in the registry */
+    gw_list link;                /* in its state's list */
     gw_endpoint_worker worker[];
 } gw_endpoint;
 
@@ -46,16 +48,17 @@ typedef struct gw_endpoint_set {
     gw_endpoint_slot slot[];
 } gw_endpoint_set;
 
-typedef struct gw_upstream_state {
+struct gw_upstream_state {
     gw_slice name;
     _Atomic uint64_t cursor; /* round robin; begins at random */
-    uint32_t references;
-    gw_list link;
-} gw_upstream_state;
+    uint32_t references;     /* of upstreams and endpoints; under the registry's mutex */
+    gw_list link, endpoints; /* in the registry; its endpoints */
+    uint32_t idle[];         /* idle connections of each worker: only that worker touches its own */
+};
 
 /* Picks an endpoint: selection only, knows nothing of health. `tried` has a bit for each slot that is out of the question (tried
- * already, unhealthy, breaker open); a balancer gives the best slot without its bit, or -1. Sets of more than 64 endpoints use only
- * the first 64 bits of `tried`: the others count as not tried. */
+ * already, unhealthy, breaker open); a balancer gives the best slot without its bit, or -1 when none is left. Slots from 64 on have
+ * no bit: they count as not tried. */
 typedef struct gw_balancer {
     const char *name;
     int (*pick)(gw_upstream_state *state, const gw_endpoint_set *set, uint64_t tried, uint64_t key);
@@ -67,6 +70,8 @@ typedef struct gw_upstream_name { /* an endpoint that is a name, looked up again
     uint16_t port;
     uint32_t weight;
     double every;                 /* seconds; 0: only at load */
+    const gw_address *found;      /* what the lookup at load gave, in the arena; NULL: looked up again at once */
+    uint32_t found_count;
 } gw_upstream_name;
 
 typedef struct gw_upstream {
@@ -75,7 +80,7 @@ typedef struct gw_upstream {
     gw_upstream_state *state;
     _Atomic(gw_endpoint_set *) set;     /* never NULL; may be empty */
     const gw_balancer *balancer;
-    struct { double connect, first_byte, idle, total; } timeouts; /* seconds */
+    struct { double connect, first_byte, idle, total, tunnel; } timeouts; /* seconds; total 0: none; tunnel: idle after a 101 */
     struct { uint32_t idle; double idle_for; uint32_t requests; } pool; /* idle: for each worker; requests: 0 is unbounded */
     gw_slice host;                      /* Host to send; {NULL,0}: the client's */
     /* fixed endpoints and names, as the script gave them; the control path makes sets of them */
@@ -85,7 +90,6 @@ typedef struct gw_upstream {
     const gw_upstream_name *names;
     uint32_t name_count;
     void *control;                      /* the supervisor's (resolve timers); NULL on the data path */
-    uint32_t idle_total[];              /* idle connections of each worker: only that worker touches its own */
 } gw_upstream;
 
 /* ---- control path ---- */
@@ -103,6 +107,8 @@ gw_endpoint_set *gw_upstream_swap(gw_upstream *u, gw_endpoint_set *set);
 /* Gives the references back. Endpoints that nobody names any more are handed to `orphan` (unless NULL: then freed at once, which only is
  * right when no worker ever saw them): their workers must run gw_endpoint_drop, the last frees it. */
 void gw_endpoint_set_free(gw_endpoint_set *set, void (*orphan)(gw_endpoint *e, void *data), void *data);
+/* One worker has no more use of an endpoint that nobody names; the last one frees it. Any thread. */
+void gw_endpoint_worker_done(gw_endpoint *e);
 /* Gives the state and the present set back (the memory of *u is the arena's). */
 void gw_upstream_release(gw_upstream *u, void (*orphan)(gw_endpoint *e, void *data), void *data);
 

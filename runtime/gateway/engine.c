@@ -1,0 +1,76 @@
+#include "gateway/engine.h"
+#include "base/clock.h"
+#include "gateway/flow.h"
+
+int gw_engine_init(gw_engine *e, uint32_t index, gw_loop *loop, gw_log_ring *log, _Atomic(gw_generation *) *current)
+{
+    memset(e, 0, offsetof(gw_engine, scratch));
+    e->loop = loop;
+    e->index = index;
+    e->log = log;
+    e->current = current;
+    gw_buffer_pool_init(&e->buffers, 256);
+    gw_slab_init(&e->clients, sizeof(gw_client), 128);
+    gw_slab_init(&e->exchanges, sizeof(gw_exchange), 8);
+    gw_slab_init(&e->upconns, sizeof(gw_upconn), 64);
+    gw_list_init(&e->client_list);
+    gw_list_init(&e->exchange_list);
+    gw_random_seed(&e->random);
+    e->date_at = -1;
+    return GW_OK;
+}
+
+void gw_engine_clear(gw_engine *e)
+{
+    e->idle = NULL;
+    while (!gw_list_empty(&e->exchange_list)) {
+        gw_exchange *x = gw_container_of(e->exchange_list.next, gw_exchange, link);
+        if (!x->status)
+            x->status = 503;
+        gw_stream_close(&x->client->stream);
+        gw_exchange_abort(x, "gateway shut down");
+    }
+    while (!gw_list_empty(&e->client_list))
+        gw_client_close(gw_container_of(e->client_list.next, gw_client, link));
+    gw_slab_clear(&e->exchanges);
+    gw_slab_clear(&e->clients);
+    gw_slab_clear(&e->upconns);
+    gw_buffer_pool_clear(&e->buffers);
+}
+
+void gw_engine_drain(gw_engine *e)
+{
+    e->draining = true;
+    gw_clients_close_soon(e, NULL);
+    if (gw_list_empty(&e->client_list) && e->idle)
+        e->idle(e);
+}
+
+void gw_engine_close_listener(gw_engine *e, const gw_listener *l)
+{
+    gw_clients_close_soon(e, l);
+}
+
+void gw_engine_retire(gw_engine *e, gw_generation *g)
+{
+    gw_generation_worker *mine = &g->worker[e->index];
+    mine->retired = true;
+    if (mine->references)
+        return;
+    if (mine->script) {
+        g->script_close(mine->script);
+        mine->script = NULL;
+    }
+    if (atomic_fetch_sub_explicit(&g->workers_left, 1, memory_order_acq_rel) == 1 && g->freed)
+        g->freed(g, g->freed_data);
+}
+
+const char *gw_engine_date(gw_engine *e)
+{
+    double now = gw_loop_now(e->loop);
+    if (now - e->date_at >= 0.5 || e->date_at < 0) { /* half a second, so that it is never more than one old */
+        e->date_at = now;
+        gw_clock_http_date(gw_clock_wall(), e->date);
+    }
+    return e->date;
+}

@@ -1,0 +1,411 @@
+#include "gateway/exchange.h"
+#include "gateway/flow.h"
+#include "http/url.h"
+#include <stdlib.h>
+
+static void exchange_total_expired(gw_timeout *t);
+static void exchange_later(gw_later *later);
+
+gw_exchange *gw_exchange_begin(gw_client *c, gw_generation *g)
+{
+    gw_engine *e = c->engine;
+    gw_exchange *x = gw_slab_take(&e->exchanges);
+    if (!x)
+        return NULL;
+    memset(x, 0, offsetof(gw_exchange, client_ip));
+    x->engine = e;
+    x->client = c;
+    x->generation = g;
+    x->slot = -1;
+    x->started = gw_loop_now(e->loop);
+    x->request.method = GW_METHOD_NONE;
+    x->request.method_name = x->request.target = x->request.host = GW_NO_SLICE;
+    x->request.minor = 1;
+    x->request.headers.count = 0;
+    x->request.headers.present = 0;
+    x->request.framing = GW_FRAMING_NONE;
+    x->request.expect_continue = x->request.upgrade = x->request.asterisk = false;
+    x->response.headers.count = 0;
+    x->response.headers.present = 0;
+    x->found.param_count = 0;
+    x->close = e->draining || c->close_soon;
+    gw_arena_init(&x->arena, 4096, 0);
+    gw_timeout_init(&x->total, exchange_total_expired);
+    gw_later_init(&x->later, exchange_later);
+    gw_list_push_back(&e->exchange_list, &x->link);
+    g->worker[e->index].references++;
+    GW_COUNT_ADD(e->counters.requests, 1);
+    return x;
+}
+
+/* The end of every exchange. `close`: the client connection goes, at once when `cut`. */
+static void exchange_end(gw_exchange *x, bool close, bool cut)
+{
+    gw_engine *e = x->engine;
+    gw_client *c = x->client;
+    gw_generation *g = x->generation;
+    if (x->task)
+        x->route->chain_ops->cancel(x);
+    gw_forward_release(x, false);
+    gw_timeout_disarm(&x->total);
+    gw_later_cancel(&x->later);
+    if (x->status >= 100 && x->status < 600)
+        GW_COUNT_ADD(e->counters.responses[x->status / 100], 1);
+    gw_access_log(x);
+    if (x->endpoint)
+        gw_endpoint_unhold(e, x->endpoint);
+    free(x->body_text);
+    gw_arena_clear(&x->arena);
+    gw_list_remove(&x->link);
+    gw_slab_give(&e->exchanges, x);
+    gw_generation_worker *mine = &g->worker[e->index];
+    if (--mine->references == 0 && mine->retired)
+        gw_engine_retire(e, g);
+    c->x = NULL;
+    if (cut)
+        gw_client_close(c);
+    else
+        gw_client_next(c, close);
+}
+
+void gw_exchange_complete(gw_exchange *x)
+{
+    x->state = GW_X_DONE;
+    gw_forward_release(x, true);
+    gw_timeout_disarm(&x->total);
+    if (gw_stream_blocked(&x->client->stream)) { /* gw_exchange_client_drained comes back here */
+        gw_stream_timeout(&x->client->stream, x->generation->timeouts.body);
+        return;
+    }
+    /* What is left of the request body has no reader: the connection cannot carry another request. */
+    exchange_end(x, x->close || !x->in.done || x->client->ended, false);
+}
+
+void gw_exchange_abort(gw_exchange *x, const char *error)
+{
+    if (!x->error)
+        x->error = error;
+    if (x->close_out) /* an orderly end would look like the end of the body */
+        gw_stream_reset(&x->client->stream);
+    if (x->response_started && !x->aborted && !x->close_out && gw_stream_open(&x->client->stream)) {
+        /* What is queued still goes out; then the end comes before the framing says so. */
+        x->state = GW_X_DONE;
+        gw_forward_release(x, false);
+        exchange_end(x, true, false);
+        return;
+    }
+    exchange_end(x, true, true);
+}
+
+static void exchange_client_gone(gw_exchange *x)
+{
+    x->aborted = true;
+    if (x->state != GW_X_DONE) {
+        x->error = x->response_started ? "client went away during the response" : "client went away before the response";
+        if (!x->status)
+            x->status = 499;
+    }
+    GW_COUNT_ADD(x->engine->counters.client_aborts, 1);
+    exchange_end(x, true, true);
+}
+
+/* ---- who the client is ---- */
+
+static void exchange_client(gw_exchange *x)
+{
+    const gw_generation *g = x->generation;
+    x->client_ip = x->client->ip;
+    x->trusted = g->trusted && gw_cidr_set_has(g->trusted, &x->client->ip);
+    if (x->trusted) {
+        const gw_headers *h = &x->request.headers;
+        const gw_header *proto = gw_headers_by_id(h, GW_H_X_FORWARDED_PROTO);
+        x->https = proto && gw_slice_equal_nocase(proto->value, GW_SLICE("https"));
+        /* From the right: the first address that is not one of ours (each proxy appends the peer that it saw). */
+        for (int i = (int)h->count - 1; i >= 0; i--) {
+            if (h->item[i].id != GW_H_X_FORWARDED_FOR)
+                continue;
+            gw_slice list = h->item[i].value;
+            while (list.len > 0) {
+                size_t from = list.len;
+                while (from > 0 && list.ptr[from - 1] != ',')
+                    from--;
+                gw_slice one = {list.ptr + from, list.len - from};
+                list.len = from ? from - 1 : 0;
+                while (one.len && (*one.ptr == ' ' || *one.ptr == '\t'))
+                    one.ptr++, one.len--;
+                while (one.len && (one.ptr[one.len - 1] == ' ' || one.ptr[one.len - 1] == '\t'))
+                    one.len--;
+                gw_ip ip;
+                if (gw_ip_parse(one, &ip) != GW_OK)
+                    goto text; /* beyond a hop that cannot be read, nothing can be believed */
+                x->client_ip = ip;
+                if (!gw_cidr_set_has(g->trusted, &ip))
+                    goto text;
+            }
+        }
+    }
+text:
+    x->client_ip_len = (uint8_t)gw_ip_text(&x->client_ip, x->client_ip_text);
+}
+
+static bool request_id_fits(gw_slice s)
+{
+    if (s.len == 0 || s.len > GW_REQUEST_ID_MAX)
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char ch = (unsigned char)s.ptr[i];
+        if (!((ch >= '0' && ch <= '9') || ((ch | 0x20) >= 'a' && (ch | 0x20) <= 'z') || memchr("-_.+/=:", ch, 7)))
+            return false;
+    }
+    return true;
+}
+
+/* The client's id when it is well-formed, else 128 random bits in hex. */
+static void exchange_id(gw_exchange *x)
+{
+    static const char hex[] = "0123456789abcdef";
+    const gw_header *theirs = gw_headers_by_id(&x->request.headers, GW_H_X_REQUEST_ID);
+    if (theirs && request_id_fits(theirs->value)) {
+        memcpy(x->id_text, theirs->value.ptr, theirs->value.len);
+        x->id = gw_slice_of(x->id_text, theirs->value.len);
+        return;
+    }
+    for (int half = 0; half < 2; half++) {
+        uint64_t bits = gw_random_next(&x->engine->random);
+        for (int i = 0; i < 16; i++, bits >>= 4)
+            x->id_text[half * 16 + i] = hex[bits & 15];
+    }
+    x->id = gw_slice_of(x->id_text, 32);
+}
+
+/* ---- from the head to the target ---- */
+
+static void exchange_target(gw_exchange *x, const gw_target *target)
+{
+    while (target->kind == GW_TARGET_SPLIT) {
+        uint64_t at = gw_random_next(&x->engine->random) % target->split.total;
+        uint32_t i = 0;
+        while (i + 1 < target->split.count && at >= target->split.share[i].until)
+            i++;
+        target = &target->split.share[i].target;
+    }
+    if (target->kind == GW_TARGET_UPSTREAM)
+        x->upstream = target->upstream;
+    else if (target->kind == GW_TARGET_ANSWER) {
+        gw_reply_answer(x, target->answer);
+        return;
+    } else if (target->kind != GW_TARGET_SCRIPT || !x->upstream) {
+        gw_reply_error(x, 500, "the route has no target");
+        return;
+    }
+    gw_forward_start(x);
+}
+
+void gw_exchange_verdict(gw_exchange *x, enum gw_chain_verdict verdict)
+{
+    switch (verdict) {
+    case GW_CHAIN_FORWARD:
+    case GW_CHAIN_FORWARD_ONLY:
+        x->wants_resume = verdict == GW_CHAIN_FORWARD;
+        exchange_target(x, &x->route->target);
+        return;
+    case GW_CHAIN_RESPOND:
+        x->wants_resume = false;
+        gw_reply_send(x);
+        return;
+    case GW_CHAIN_PASS:
+        x->wants_resume = false;
+        if (x->reply.status)
+            gw_reply_send(x);
+        else
+            gw_forward_respond(x);
+        return;
+    case GW_CHAIN_WAIT:
+        x->state = x->state == GW_X_BODY ? GW_X_BODY : GW_X_CHAIN;
+        return;
+    case GW_CHAIN_FAILED:
+        break;
+    }
+    x->wants_resume = false;
+    x->response.headers.count = 0;
+    x->response.headers.present = 0;
+    gw_reply_error(x, 500, "script error");
+}
+
+/* Runs what was put off: a chain that was woken. */
+static void exchange_later(gw_later *later)
+{
+    gw_exchange *x = gw_container_of(later, gw_exchange, later);
+    if (!x->task || (x->state != GW_X_CHAIN && x->state != GW_X_BODY))
+        return;
+    x->state = GW_X_CHAIN;
+    gw_exchange_verdict(x, x->route->chain_ops->resume(x));
+}
+
+void gw_exchange_wake(gw_exchange *x)
+{
+    gw_loop_later(x->engine->loop, &x->later);
+}
+
+static void exchange_refuse(gw_exchange *x, const gw_bad_head *bad)
+{
+    x->close = true;
+    x->in.done = true; /* nothing more is read as a message; the connection lingers and closes */
+    gw_reply_error(x, bad->status, bad->reason);
+}
+
+void gw_exchange_run(gw_exchange *x, uint32_t head_len, const gw_bad_head *bad)
+{
+    gw_client *c = x->client;
+    gw_engine *e = x->engine;
+    gw_generation *g = x->generation;
+    gw_request *r = &x->request;
+    gw_bad_head why;
+    if (!bad && gw_request_parse(r, c->in->bytes + c->in->start, head_len, &g->head_limits, &why) != GW_OK)
+        bad = &why;
+    if (!bad) {
+        x->in.framing = r->framing;
+        x->in.left = r->content_length;
+        x->in.done = r->framing == GW_FRAMING_NONE || (r->framing == GW_FRAMING_LENGTH && r->content_length == 0);
+        if (r->framing == GW_FRAMING_CHUNKED)
+            gw_chunked_init(&x->in.chunked, &x->arena);
+        if (!r->keep_alive)
+            x->close = true;
+    }
+    exchange_client(x);
+    if (g->request_id)
+        exchange_id(x);
+    if (bad) {
+        exchange_refuse(x, bad);
+        return;
+    }
+    if (r->asterisk) {
+        if (!x->in.done)
+            x->close = true;
+        static const gw_header_condition allow = {GW_SLICE("Allow"), GW_SLICE("GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS")};
+        static const gw_answer options = {.status = 204, .headers = &allow, .header_count = 1};
+        gw_reply_answer(x, &options);
+        return;
+    }
+    const char *reason;
+    if (r->raw_path.len > GW_SCRATCH_BYTES ||
+        gw_path_normalise(r->raw_path, g->keep_encoded_slash, e->scratch, &x->path, &reason) != GW_OK) {
+        x->path = GW_NO_SLICE;
+        exchange_refuse(x, &(gw_bad_head){400, r->raw_path.len > GW_SCRATCH_BYTES ? "path too long" : reason});
+        return;
+    }
+    if (x->path.ptr >= e->scratch && x->path.ptr < e->scratch + GW_SCRATCH_BYTES) {
+        x->path = gw_arena_copy(&x->arena, x->path);
+        if (!x->path.ptr) {
+            gw_exchange_abort(x, "out of memory");
+            return;
+        }
+    }
+    x->query = r->query;
+    gw_router_find(g->router, r->host, x->path, r->method, r->method_name, &r->headers, &x->found);
+    if (!x->found.route) {
+        if (!x->in.done)
+            x->close = true;
+        if (x->found.method_only) {
+            char allow[256];
+            size_t n = gw_allow_text(x->found.allow, allow);
+            gw_slice value = gw_arena_copy(&x->arena, gw_slice_of(allow, n));
+            if (value.ptr)
+                gw_headers_add(&x->response.headers, GW_SLICE("Allow"), value);
+            gw_reply_error(x, 405, "method not allowed");
+        } else
+            gw_reply_error(x, 404, "no route matches");
+        return;
+    }
+    x->route = x->found.route;
+    if (r->framing == GW_FRAMING_LENGTH && r->content_length > x->route->body_bytes) {
+        exchange_refuse(x, &(gw_bad_head){413, "request body too large"});
+        return;
+    }
+    if (x->route->chain >= 0) {
+        x->state = GW_X_CHAIN;
+        gw_exchange_verdict(x, x->route->chain_ops->start(x));
+        return;
+    }
+    exchange_target(x, &x->route->target);
+}
+
+/* ---- events of the client's side ---- */
+
+void gw_exchange_client_readable(gw_exchange *x)
+{
+    switch (x->state) {
+    case GW_X_TUNNEL:
+        gw_tunnel_client_readable(x);
+        return;
+    case GW_X_BODY:
+        gw_gather_pump(x);
+        return;
+    case GW_X_AWAIT:
+    case GW_X_RELAY:
+        if (!x->in.done && x->request_sent && !x->body_kept) {
+            gw_relay_request(x, GW_NO_SLICE);
+            return;
+        }
+        break;
+    default:
+        break;
+    }
+    gw_client_want_room(x->client); /* the next request, or a body that nobody reads yet: keep what fits */
+}
+
+void gw_exchange_client_drained(gw_exchange *x)
+{
+    gw_stream_timeout(&x->client->stream, 0);
+    if (x->state == GW_X_DONE) {
+        gw_exchange_complete(x);
+        return;
+    }
+    if (x->state == GW_X_TUNNEL) {
+        gw_tunnel_drained(x, true);
+        return;
+    }
+    if (x->state == GW_X_RELAY && x->up && !x->up->ended) {
+        gw_stream_read_on(&x->up->stream);
+        gw_stream_timeout(&x->up->stream, x->upstream->timeouts.idle);
+    } else if (x->state == GW_X_RELAY && x->up)
+        gw_relay_response_end(x);
+}
+
+void gw_exchange_client_ended(gw_exchange *x, int status)
+{
+    if (x->state == GW_X_TUNNEL && status == GW_EOF) {
+        gw_tunnel_ended(x, true);
+        return;
+    }
+    if (x->state == GW_X_DONE && status == GW_EOF) /* all is said, some of it still on its way */
+        return;
+    exchange_client_gone(x);
+}
+
+void gw_exchange_client_expired(gw_exchange *x)
+{
+    if (gw_stream_blocked(&x->client->stream) || x->response_started) {
+        x->error = gw_stream_blocked(&x->client->stream) ? "client reads too slowly" : "request body did not come in time";
+        x->aborted = true;
+        GW_COUNT_ADD(x->engine->counters.client_aborts, 1);
+        gw_stream_reset(&x->client->stream);
+        exchange_end(x, true, true);
+        return;
+    }
+    /* Only waiting for body bytes arms the timeout otherwise. */
+    x->close = true;
+    if (x->state == GW_X_BODY) {
+        gw_gather_failed(x, GW_TIMEOUT);
+        return;
+    }
+    gw_forward_release(x, false);
+    x->wants_resume = false;
+    gw_reply_error(x, 408, "request body did not come in time");
+}
+
+static void exchange_total_expired(gw_timeout *t)
+{
+    gw_exchange *x = gw_container_of(t, gw_exchange, total);
+    gw_forward_failed(x, 504, "total timeout", false);
+}

@@ -1,0 +1,92 @@
+/* Inside the gateway floor: who calls whom between client.c, exchange.c, forward.c, relay.c, tunnel.c, compose.c, reply.c. */
+#ifndef GW_GATEWAY_FLOW_H
+#define GW_GATEWAY_FLOW_H
+
+#include "base/text.h"
+#include "gateway/client.h"
+
+/* Counters have one writer and many readers: a plain add, seen whole by the others. */
+#define GW_COUNT_ADD(field, n) __atomic_store_n(&(field), (field) + (uint64_t)(n), __ATOMIC_RELAXED)
+
+/* ---- client.c ---- */
+void gw_clients_close_soon(gw_engine *e, const gw_listener *only); /* only NULL: all */
+
+/* ---- exchange.c ---- */
+/* Takes a reference to g. NULL: memory is out. */
+gw_exchange *gw_exchange_begin(gw_client *c, gw_generation *g);
+/* From START on. head_len bytes at the client's in->start; or `bad` says why there is no good head. May end the exchange. */
+void gw_exchange_run(gw_exchange *x, uint32_t head_len, const gw_bad_head *bad);
+/* Events of the client's side. Each may end the exchange. */
+void gw_exchange_client_readable(gw_exchange *x);
+void gw_exchange_client_drained(gw_exchange *x);
+void gw_exchange_client_ended(gw_exchange *x, int status); /* GW_EOF or GW_RESET */
+void gw_exchange_client_expired(gw_exchange *x);
+/* Goes by what the chain said. */
+void gw_exchange_verdict(gw_exchange *x, enum gw_chain_verdict verdict);
+/* The response is complete as far as we write it: ends the exchange when the client has taken all. */
+void gw_exchange_complete(gw_exchange *x);
+/* Ends it at once: closes the client's connection so that the client can tell that the answer is not whole. */
+void gw_exchange_abort(gw_exchange *x, const char *error);
+
+/* ---- gather.c: the request body into memory for Lua ---- */
+void gw_gather_pump(gw_exchange *x);
+void gw_gather_failed(gw_exchange *x, int status);
+
+/* ---- forward.c: to the upstream ---- */
+struct gw_upconn {
+    gw_stream stream; /* first: stream handlers cast */
+    gw_engine *engine;
+    gw_exchange *x;   /* NULL: idle in the pool */
+    gw_endpoint *endpoint;
+    gw_buffer *in;
+    gw_list link;     /* endpoint->worker[].idle */
+    gw_head_scan_state scan;
+    uint32_t requests;
+    bool keep;        /* may go to the pool: the backend keeps it and the message ended cleanly */
+    bool ended;       /* the backend ended its side */
+};
+void gw_forward_start(gw_exchange *x); /* picks, connects, sends; x->upstream is set */
+/* Lets go of the upstream connection: into the pool when it can be used again, else closed. In-flight is counted down. */
+void gw_forward_release(gw_exchange *x, bool reusable);
+/* The final response head is parsed (and the chain done with it): out it goes. */
+void gw_forward_respond(gw_exchange *x);
+/* An error of the gateway's while forwarding: retry, reply or abort, as the state allows. */
+void gw_forward_failed(gw_exchange *x, int status, const char *error, bool retriable);
+void gw_upconn_close(gw_upconn *up);
+void gw_endpoint_unhold(gw_engine *e, gw_endpoint *endpoint);
+
+/* ---- relay.c: bodies ---- */
+/* Takes body bytes out of their framing, in place: how many of bytes[0, len) were used (what follows belongs to the next message),
+ * *data of them, moved to the front, are body. Negative: bad framing, *reason says why. */
+int64_t gw_body_take(gw_body *b, char *bytes, size_t len, size_t *data, const char **reason);
+/* `head` (may be empty) and what there is of the body, in the client's buffer or kept, go upstream, in the framing that x->in says.
+ * May end the exchange. */
+void gw_relay_request(gw_exchange *x, gw_slice head);
+/* What stands in up->in goes to the client behind `head`. False: the exchange is over. */
+bool gw_relay_response(gw_exchange *x, gw_slice head);
+void gw_relay_response_end(gw_exchange *x);            /* the backend ended its side */
+
+/* ---- tunnel.c ---- */
+void gw_tunnel_start(gw_exchange *x, gw_slice head);
+void gw_tunnel_client_readable(gw_exchange *x);
+void gw_tunnel_up_readable(gw_exchange *x);
+void gw_tunnel_drained(gw_exchange *x, bool client_side);
+void gw_tunnel_ended(gw_exchange *x, bool client_side);
+
+/* ---- compose.c: heads, into text ---- */
+void gw_compose_request(gw_exchange *x, gw_text *t);
+void gw_compose_response(gw_exchange *x, gw_text *t);
+void gw_compose_interim(gw_exchange *x, gw_text *t); /* 1xx */
+
+/* ---- reply.c ---- */
+/* The gateway's own answer: small JSON with the request id. Goes through the chain's resume when Lua waits for a response. When a
+ * response has already begun, the exchange is cut instead. */
+void gw_reply_error(gw_exchange *x, int status, const char *error);
+void gw_reply_answer(gw_exchange *x, const gw_answer *answer);
+/* Sends x->reply with the fields in x->response.headers. */
+void gw_reply_send(gw_exchange *x);
+
+/* ---- access_log.c ---- */
+void gw_access_log(gw_exchange *x);
+
+#endif

@@ -1,0 +1,516 @@
+/* To the upstream and back: pick an endpoint, take a pooled connection or make one, send, wait for the head.
+ *
+ * A connection:   connecting ──► busy (with one exchange) ◄──► idle (in endpoint->worker[].idle) ──► closed
+ * The read watcher stays armed in the pool: a backend that closes an idle connection is noticed at the loop's next turn. */
+#include "gateway/flow.h"
+#include <stdlib.h>
+
+#define INTERIM_MOST 32 /* 1xx heads for one request */
+#define ATTEMPTS_MOST 3 /* endpoints tried when connecting fails */
+
+/* What a backend may send; a head has to fit a standard buffer. */
+static const gw_head_limits response_limits = {.request_line = 8192, .header_bytes = 32000, .headers = GW_HEADERS_LIMIT};
+
+static const gw_stream_ops up_ops;
+static void forward_pick(gw_exchange *x);
+
+/* ---- connections ---- */
+
+static void endpoint_hold(gw_engine *e, gw_endpoint *endpoint)
+{
+    endpoint->worker[e->index].uses++;
+}
+
+void gw_endpoint_unhold(gw_engine *e, gw_endpoint *endpoint)
+{
+    gw_endpoint_worker *w = &endpoint->worker[e->index];
+    if (--w->uses == 0 && w->dropped)
+        gw_endpoint_worker_done(endpoint);
+}
+
+void gw_upconn_close(gw_upconn *up)
+{
+    gw_engine *e = up->engine;
+    if (!gw_list_empty(&up->link)) {
+        gw_list_remove(&up->link);
+        up->endpoint->state->idle[e->index]--;
+    }
+    gw_stream_close(&up->stream);
+    gw_buffer_give(&e->buffers, up->in);
+    gw_endpoint *endpoint = up->endpoint;
+    gw_slab_give(&e->upconns, up);
+    gw_endpoint_unhold(e, endpoint);
+}
+
+void gw_endpoint_drop(gw_engine *e, gw_endpoint *endpoint)
+{
+    gw_endpoint_worker *w = &endpoint->worker[e->index];
+    w->uses++; /* so that it does not go while we look */
+    w->dropped = true;
+    while (!gw_list_empty(&w->idle))
+        gw_upconn_close(gw_container_of(w->idle.next, gw_upconn, link));
+    gw_endpoint_unhold(e, endpoint);
+}
+
+static bool upconn_can_idle(const gw_upconn *up, const gw_exchange *x)
+{
+    const gw_upstream *u = x->upstream;
+    return up->keep && !up->ended && !x->send_broken && (x->in.done || x->body_kept) && x->out.done && !up->in &&
+           !gw_stream_blocked(&up->stream) && (u->pool.requests == 0 || up->requests < u->pool.requests) && u->pool.idle > 0 &&
+           !up->endpoint->worker[up->engine->index].dropped;
+}
+
+void gw_forward_release(gw_exchange *x, bool reusable)
+{
+    gw_upconn *up = x->up;
+    gw_engine *e = x->engine;
+    if (x->counted) {
+        x->counted = false;
+        atomic_fetch_sub_explicit(&x->endpoint->in_flight, 1, memory_order_relaxed);
+        x->up_ended = gw_loop_now(e->loop);
+    }
+    if (!up)
+        return;
+    x->up = NULL;
+    up->x = NULL;
+    if (!reusable || !upconn_can_idle(up, x)) {
+        gw_upconn_close(up);
+        return;
+    }
+    gw_endpoint_worker *w = &up->endpoint->worker[e->index];
+    uint32_t *idle = &up->endpoint->state->idle[e->index];
+    if (*idle >= x->upstream->pool.idle) {
+        gw_upconn *oldest = gw_list_empty(&w->idle) ? up : gw_container_of(w->idle.prev, gw_upconn, link);
+        if (oldest == up) {
+            gw_upconn_close(up);
+            return;
+        }
+        gw_upconn_close(oldest);
+    }
+    gw_list_push_front(&w->idle, &up->link);
+    ++*idle;
+    gw_stream_read_on(&up->stream);
+    gw_stream_timeout(&up->stream, x->upstream->pool.idle_for);
+}
+
+/* ---- failing ---- */
+
+static bool may_repeat(const gw_exchange *x)
+{
+    return gw_method_is_idempotent(x->request.method) && (x->request.framing == GW_FRAMING_NONE || x->body_kept);
+}
+
+void gw_forward_failed(gw_exchange *x, int status, const char *error, bool retriable)
+{
+    gw_engine *e = x->engine;
+    GW_COUNT_ADD(e->counters.upstream_errors, 1);
+    if (x->response_started) {
+        gw_exchange_abort(x, error);
+        return;
+    }
+    bool unsent = !x->request_sent;
+    bool stale = x->request_sent && x->reused && retriable && !x->repeated && may_repeat(x) && !x->interim;
+    gw_forward_release(x, false);
+    if (stale || (unsent && retriable && x->attempts < ATTEMPTS_MOST)) {
+        GW_COUNT_ADD(e->counters.retries, 1);
+        if (stale) { /* the connection was dead, the endpoint need not be */
+            x->repeated = true;
+            if (x->slot >= 0 && x->slot < 64)
+                x->tried &= ~(1ULL << x->slot);
+        }
+        x->request_sent = x->send_broken = x->reused = false;
+        const gw_endpoint_set *set = atomic_load_explicit(&x->upstream->set, memory_order_acquire);
+        if (stale || x->attempts < set->count) {
+            if (!x->error)
+                x->error = error;
+            forward_pick(x);
+            return;
+        }
+    }
+    x->error = error;
+    x->response.headers.count = 0;
+    x->response.headers.present = 0;
+    gw_reply_error(x, status, error);
+}
+
+/* ---- sending ---- */
+
+static void forward_send(gw_exchange *x)
+{
+    gw_engine *e = x->engine;
+    gw_text head = gw_text_on(e->scratch, GW_SCRATCH_BYTES);
+    gw_compose_request(x, &head);
+    if (head.cut) {
+        gw_forward_failed(x, 500, "request head too large to forward", false);
+        return;
+    }
+    x->state = GW_X_AWAIT;
+    x->request_sent = true;
+    x->up->requests++;
+    memset(&x->up->scan, 0, sizeof x->up->scan);
+    gw_relay_request(x, gw_text_done(&head));
+}
+
+static void forward_pick(gw_exchange *x)
+{
+    gw_engine *e = x->engine;
+    gw_upstream *u = x->upstream;
+    const gw_endpoint_set *set = atomic_load_explicit(&u->set, memory_order_acquire);
+    if (set->count == 0) {
+        gw_reply_error(x, 503, "upstream has no endpoint");
+        return;
+    }
+    int slot = u->balancer->pick(u->state, set, x->tried, 0);
+    if (slot < 0) {
+        gw_reply_error(x, 502, x->error ? x->error : "no endpoint is left to try");
+        return;
+    }
+    gw_endpoint *endpoint = set->slot[slot].endpoint;
+    x->slot = slot;
+    if (slot < 64)
+        x->tried |= 1ULL << slot;
+    x->attempts++;
+    endpoint_hold(e, endpoint);
+    if (x->endpoint)
+        gw_endpoint_unhold(e, x->endpoint);
+    x->endpoint = endpoint;
+    atomic_fetch_add_explicit(&endpoint->in_flight, 1, memory_order_relaxed);
+    x->counted = true;
+    if (!x->up_started)
+        x->up_started = gw_loop_now(e->loop);
+
+    gw_endpoint_worker *w = &endpoint->worker[e->index];
+    if (!x->repeated && !gw_list_empty(&w->idle)) {
+        gw_upconn *up = gw_container_of(w->idle.next, gw_upconn, link);
+        gw_list_remove(&up->link);
+        endpoint->state->idle[e->index]--;
+        GW_COUNT_ADD(e->counters.upstream_reused, 1);
+        up->x = x;
+        up->keep = false;
+        x->up = up;
+        x->reused = true;
+        forward_send(x);
+        return;
+    }
+    gw_upconn *up = gw_slab_take(&e->upconns);
+    if (!up) {
+        GW_COUNT_ADD(e->counters.out_of_memory, 1);
+        gw_forward_failed(x, 503, "out of memory", false);
+        return;
+    }
+    memset(up, 0, sizeof *up);
+    up->engine = e;
+    up->x = x;
+    up->endpoint = endpoint;
+    gw_list_init(&up->link);
+    int status = gw_stream_connect(&up->stream, e->loop, &e->buffers, &up_ops, &endpoint->address);
+    if (status != GW_OK) {
+        gw_slab_give(&e->upconns, up);
+        gw_forward_failed(x, status == GW_NOFILES || status == GW_NOMEM ? 503 : 502,
+                          status == GW_NOFILES ? "out of file descriptors" : "upstream connect failed", status == GW_REFUSED);
+        return;
+    }
+    endpoint_hold(e, endpoint);
+    GW_COUNT_ADD(e->counters.upstream_connects, 1);
+    x->up = up;
+    x->reused = false;
+    x->state = GW_X_CONNECT;
+    gw_stream_timeout(&up->stream, u->timeouts.connect);
+}
+
+void gw_forward_start(gw_exchange *x)
+{
+    gw_upstream *u = x->upstream;
+    if (x->body_status < 0) { /* a part of the body was taken and is gone: it cannot be forwarded */
+        x->close = true;
+        int status = x->body_status == GW_LIMIT ? 413 : x->body_status == GW_TIMEOUT ? 408 : x->body_status == GW_NOMEM ? 503 : 400;
+        gw_reply_error(x, status, "the request body could not be read");
+        return;
+    }
+    if (x->request.upgrade && !x->in.done)
+        x->request.upgrade = false;
+    gw_timeout_arm(x->engine->loop, &x->total, u->timeouts.total);
+    forward_pick(x);
+}
+
+/* ---- the response ---- */
+
+void gw_forward_respond(gw_exchange *x)
+{
+    gw_engine *e = x->engine;
+    gw_response *r = &x->response;
+    if (x->body_replaced || ((r->status == 204 || r->status == 304) && x->out.framing != GW_FRAMING_NONE)) {
+        x->reply.status = r->status;
+        if (!x->body_replaced)
+            x->reply.body = GW_NO_SLICE;
+        gw_forward_release(x, x->out.done);
+        gw_reply_send(x);
+        return;
+    }
+    x->chunk_out = x->close_out = false;
+    if (x->out.framing == GW_FRAMING_CHUNKED || x->out.framing == GW_FRAMING_CLOSE) {
+        if (x->request.minor >= 1)
+            x->chunk_out = true;
+        else {
+            x->close_out = true;
+            x->close = true;
+        }
+    }
+    if (e->draining || x->client->close_soon)
+        x->close = true;
+    if (!x->in.done && !x->body_kept && x->out.done)
+        x->close = true;
+    gw_text head = gw_text_on(e->scratch, GW_SCRATCH_BYTES);
+    gw_compose_response(x, &head);
+    if (head.cut) {
+        r->headers.count = 0;
+        r->headers.present = 0;
+        gw_forward_failed(x, 502, "response head too large", false);
+        return;
+    }
+    x->status = r->status;
+    x->state = GW_X_RELAY;
+    gw_relay_response(x, gw_text_done(&head));
+}
+
+/* A final head is in x->response. */
+static void forward_final(gw_exchange *x)
+{
+    gw_upconn *up = x->up;
+    gw_response *r = &x->response;
+    x->up_first = gw_loop_now(x->engine->loop);
+    x->error = NULL; /* what an earlier try met is over */
+    memset(&x->out, 0, sizeof x->out);
+    x->out.framing = r->framing;
+    x->out.left = r->content_length;
+    x->out.done = r->framing == GW_FRAMING_NONE || (r->framing == GW_FRAMING_LENGTH && r->content_length == 0);
+    if (r->framing == GW_FRAMING_CHUNKED)
+        gw_chunked_init(&x->out.chunked, &x->arena);
+    up->keep = r->keep_alive && r->framing != GW_FRAMING_CLOSE;
+    if (x->wants_resume && !x->resumed) {
+        x->resumed = true;
+        x->state = GW_X_CHAIN;
+        enum gw_chain_verdict verdict = x->route->chain_ops->resume(x);
+        if (verdict == GW_CHAIN_WAIT) { /* the head must stay where it is */
+            gw_stream_read_off(&up->stream);
+            gw_stream_timeout(&up->stream, 0);
+        }
+        gw_exchange_verdict(x, verdict);
+        return;
+    }
+    gw_forward_respond(x);
+}
+
+/* Heads in up->in: 1xx pass on, 101 opens the tunnel, the final one decides. */
+static void forward_heads(gw_exchange *x)
+{
+    gw_engine *e = x->engine;
+    gw_upconn *up = x->up;
+    for (;;) {
+        gw_buffer *b = up->in;
+        gw_bad_head bad = {502, "bad response head"};
+        int n = gw_head_scan(b->bytes + b->start, gw_buffer_used(b), &response_limits, true, &up->scan, &bad);
+        if (n == GW_AGAIN) {
+            if (up->ended) {
+                gw_forward_failed(x, 502, "upstream closed in the middle of the response head", false);
+                return;
+            }
+            if (gw_buffer_room(b) == 0)
+                gw_buffer_compact(b);
+            return;
+        }
+        if (n < 0 || gw_response_parse(&x->response, b->bytes + b->start, (size_t)n, x->request.method, &response_limits, &bad) != GW_OK) {
+            gw_forward_failed(x, 502, bad.reason, false);
+            return;
+        }
+        b->start += (uint32_t)n;
+        memset(&up->scan, 0, sizeof up->scan);
+        if (x->response.status >= 200) {
+            forward_final(x);
+            return;
+        }
+        gw_text head = gw_text_on(e->scratch, GW_SCRATCH_BYTES);
+        if (x->response.status == 101) {
+            if (!x->request.upgrade || !gw_headers_has(&x->response.headers, GW_H_UPGRADE)) {
+                gw_forward_failed(x, 502, "upstream switched protocols without being asked", false);
+                return;
+            }
+            gw_compose_interim(x, &head);
+            gw_tunnel_start(x, gw_text_done(&head));
+            return;
+        }
+        if (++x->interim > INTERIM_MOST) {
+            gw_forward_failed(x, 502, "upstream sent too many 1xx responses", false);
+            return;
+        }
+        if (x->request.minor >= 1 && !(x->response.status == 100 && x->continue_sent)) {
+            gw_compose_interim(x, &head);
+            struct iovec iov = {head.begin, (size_t)(head.at - head.begin)};
+            int status = head.cut ? GW_OK : gw_stream_write(&x->client->stream, &iov, 1);
+            if (status != GW_OK && status != GW_AGAIN) {
+                gw_exchange_client_ended(x, GW_RESET);
+                return;
+            }
+        }
+        if (b->start == b->end) {
+            gw_buffer_give(&e->buffers, b);
+            up->in = NULL;
+            if (up->ended)
+                gw_forward_failed(x, 502, "upstream closed after a 1xx response", false);
+            return;
+        }
+    }
+}
+
+/* ---- events of the upstream's side ---- */
+
+static void up_readable(gw_stream *s)
+{
+    gw_upconn *up = (gw_upconn *)s;
+    gw_engine *e = up->engine;
+    gw_exchange *x = up->x;
+    if (!x) { /* idle: an end, or bytes that nobody asked for; either way it is of no more use */
+        gw_upconn_close(up);
+        return;
+    }
+    for (int turn = 0; turn < 8; turn++) {
+        if (!up->in && !(up->in = gw_buffer_take(&e->buffers, 0))) {
+            GW_COUNT_ADD(e->counters.out_of_memory, 1);
+            gw_forward_failed(x, 503, "out of memory", false);
+            return;
+        }
+        gw_buffer *b = up->in;
+        uint32_t room = gw_buffer_room(b);
+        if (room == 0) {
+            gw_stream_read_off(s);
+            return;
+        }
+        int64_t n = gw_stream_read(s, b);
+        if (n == GW_AGAIN) {
+            if (gw_buffer_used(b) == 0) {
+                gw_buffer_give(&e->buffers, b);
+                up->in = NULL;
+            }
+            return;
+        }
+        if (n < 0) {
+            up->ended = true;
+            up->keep = false;
+            gw_stream_read_off(s);
+            if (gw_buffer_used(b) == 0) {
+                gw_buffer_give(&e->buffers, b);
+                up->in = NULL;
+            }
+            if (x->state == GW_X_TUNNEL) {
+                if (n == GW_EOF)
+                    gw_tunnel_ended(x, false);
+                else
+                    gw_exchange_abort(x, "upstream broke the tunnel");
+            } else if (x->state == GW_X_RELAY) {
+                if (n == GW_EOF)
+                    gw_relay_response_end(x);
+                else
+                    gw_exchange_abort(x, "upstream reset the connection in the middle of the response");
+            } else if (x->state == GW_X_AWAIT)
+                gw_forward_failed(x, 502,
+                                  up->in        ? "upstream closed in the middle of the response head"
+                                  : n == GW_EOF ? "upstream closed without a response"
+                                                : "upstream reset the connection",
+                                  !up->in);
+            return;
+        }
+        switch (x->state) {
+        case GW_X_TUNNEL:
+            gw_tunnel_up_readable(x);
+            return;
+        case GW_X_AWAIT:
+            forward_heads(x);
+            return;
+        case GW_X_RELAY: {
+            bool full = (uint32_t)n == room;
+            /* Only a full read says that there is more. */
+            if (!gw_relay_response(x, GW_NO_SLICE) || !full || !up->stream.reading)
+                return;
+            break;
+        }
+        default: /* the chain looks at the head: what comes meanwhile waits */
+            gw_stream_read_off(s);
+            return;
+        }
+    }
+}
+
+static void up_drained(gw_stream *s)
+{
+    gw_upconn *up = (gw_upconn *)s;
+    gw_exchange *x = up->x;
+    if (!x)
+        return;
+    if (x->state == GW_X_TUNNEL) {
+        gw_tunnel_drained(x, false);
+        return;
+    }
+    if (x->in.done || x->body_kept) {
+        if (x->state == GW_X_AWAIT)
+            gw_stream_timeout(s, x->upstream->timeouts.first_byte);
+        return;
+    }
+    gw_relay_request(x, GW_NO_SLICE); /* what was read meanwhile, and on */
+}
+
+static void up_connected(gw_stream *s, int status)
+{
+    gw_upconn *up = (gw_upconn *)s;
+    gw_exchange *x = up->x;
+    if (status == GW_OK) {
+        forward_send(x);
+        return;
+    }
+    gw_forward_failed(x, 502, status == GW_REFUSED ? "upstream refused the connection" : "upstream connect failed", true);
+}
+
+static void up_failed(gw_stream *s, int status)
+{
+    gw_upconn *up = (gw_upconn *)s;
+    gw_exchange *x = up->x;
+    (void)status;
+    if (!x) {
+        gw_upconn_close(up);
+        return;
+    }
+    if (x->state == GW_X_TUNNEL) {
+        gw_exchange_abort(x, "upstream broke the tunnel");
+        return;
+    }
+    x->send_broken = true;
+    up->keep = false;
+    gw_stream_read_on(s);
+}
+
+static void up_expired(gw_stream *s)
+{
+    gw_upconn *up = (gw_upconn *)s;
+    gw_exchange *x = up->x;
+    if (!x) {
+        gw_upconn_close(up);
+        return;
+    }
+    switch (x->state) {
+    case GW_X_CONNECT:
+        gw_forward_failed(x, 504, "upstream connect timeout", true);
+        break;
+    case GW_X_AWAIT:
+        gw_forward_failed(x, 504, gw_stream_blocked(s) ? "upstream takes the request too slowly" : "upstream first byte timeout", false);
+        break;
+    default:
+        gw_exchange_abort(x, x->state == GW_X_TUNNEL ? "tunnel idle timeout" : "upstream idle timeout in the middle of the response");
+    }
+}
+
+static const gw_stream_ops up_ops = {
+    .readable = up_readable,
+    .drained = up_drained,
+    .connected = up_connected,
+    .failed = up_failed,
+    .expired = up_expired,
+};

@@ -1,0 +1,49 @@
+#include "gateway/generation.h"
+#include <stdlib.h>
+
+gw_generation *gw_generation_new(uint32_t worker_count)
+{
+    gw_generation *g = calloc(1, sizeof *g);
+    if (!g)
+        return NULL;
+    size_t bytes = (worker_count ? worker_count : 1) * sizeof(gw_generation_worker);
+    g->worker = aligned_alloc(GW_CACHE_LINE, bytes);
+    g->router = gw_router_new();
+    if (!g->worker || !g->router) {
+        free(g->worker);
+        gw_router_free(g->router);
+        free(g);
+        return NULL;
+    }
+    memset(g->worker, 0, bytes);
+    gw_arena_init(&g->arena, 16384, 0);
+    g->worker_count = worker_count;
+    atomic_init(&g->workers_left, worker_count);
+    g->head_limits = (gw_head_limits){.request_line = 8192, .header_bytes = 16384, .headers = 100};
+    g->body_bytes = 10 << 20;
+    g->timeouts.header = 10;
+    g->timeouts.idle = 75;
+    g->timeouts.body = 30;
+    g->timeouts.drain = 30;
+    g->x_forwarded = true;
+    g->request_id = true;
+    g->access_log = true;
+    g->access_sample = 1;
+    return g;
+}
+
+void gw_generation_free(gw_generation *g, void (*orphan)(gw_endpoint *e, void *data), void *data)
+{
+    if (!g)
+        return;
+    for (uint32_t i = 0; i < g->worker_count; i++)
+        if (g->worker[i].script)
+            g->script_close(g->worker[i].script);
+    for (uint32_t i = 0; i < g->upstream_count; i++)
+        gw_upstream_release(g->upstreams[i], orphan, data);
+    gw_router_free(g->router);
+    gw_cidr_set_free(g->trusted);
+    free(g->worker);
+    gw_arena_clear(&g->arena);
+    free(g);
+}
