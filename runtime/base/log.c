@@ -19,12 +19,12 @@
 #include "base/text.h"
 
 #define RING_LEAST 16384
-#define LINE_MOST 4096             /* of an event */
-#define MESSAGE_MOST 600           /* bytes of a message; six times as many when all are escaped */
-#define GATHER_TICK_NS 10000000    /* the writer looks this often while it gathers, */
-#define GATHER_TICKS 4             /* this many times at most, and writes early when a ring is a quarter full */
-#define REPORT_NS 1000000000       /* drops are reported at most this often */
-#define CLOSE_NS 2000000000        /* a sink that takes nothing has this long when the log closes */
+#define LINE_MOST 4096          /* of an event */
+#define MESSAGE_MOST 600        /* bytes of a message; six times as many when all are escaped */
+#define GATHER_TICK_NS 10000000 /* the writer looks this often while it gathers, */
+#define GATHER_TICKS 4          /* this many times at most, and writes early when a ring is a quarter full */
+#define REPORT_NS 1000000000    /* drops are reported at most this often */
+#define CLOSE_NS 2000000000     /* a sink that takes nothing has this long when the log closes */
 #define IOV_MOST 64
 
 /* The ring. Positions count bytes for ever; position & mask is the place in `bytes`. A line lies in one piece: when it does not fit
@@ -63,10 +63,10 @@ struct gw_log {
     _Atomic uint32_t closing;     /* futex: 1 once gw_log_close was called */
     _Atomic uint64_t lost;        /* lines that the sink did not take */
     /* the writer's */
-    uint64_t reported;     /* drops that a line has told of */
-    int64_t report_after;  /* not before this moment */
-    int64_t give_up_at;    /* closing: when waiting for the sink ends; 0: not closing */
-    bool torn;             /* the last byte that the sink took was not a line's last */
+    uint64_t reported;    /* drops that a line has told of */
+    int64_t report_after; /* not before this moment */
+    int64_t give_up_at;   /* closing: when waiting for the sink ends; 0: not closing */
+    bool torn;            /* the last byte that the sink took was not a line's last */
     bool sink_works;
 };
 

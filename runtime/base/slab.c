@@ -18,7 +18,8 @@ void gw_slab_init(gw_slab *slab, size_t object_bytes, uint32_t per_block)
         object_bytes = sizeof(void *);
     object_bytes = (object_bytes + SLAB_ALIGN - 1) & ~(size_t)(SLAB_ALIGN - 1);
     /* An object that does not fit the field is refused at take: 0 is no size. */
-    *slab = (gw_slab){.object_bytes = object_bytes <= UINT32_MAX ? (uint32_t)object_bytes : 0, .per_block = per_block ? per_block : 1};
+    *slab = (gw_slab){.object_bytes = object_bytes <= UINT32_MAX ? (uint32_t)object_bytes : 0,
+                      .per_block = per_block ? per_block : 1};
 }
 
 void gw_slab_clear(gw_slab *slab)

@@ -12,8 +12,8 @@ typedef struct gw_slab {
 } gw_slab;
 
 void gw_slab_init(gw_slab *slab, size_t object_bytes, uint32_t per_block);
-void gw_slab_clear(gw_slab *slab);          /* frees every block; no object may be live */
-void *gw_slab_take(gw_slab *slab);          /* uninitialised bytes; NULL when memory is out */
+void gw_slab_clear(gw_slab *slab); /* frees every block; no object may be live */
+void *gw_slab_take(gw_slab *slab); /* uninitialised bytes; NULL when memory is out */
 void gw_slab_give(gw_slab *slab, void *object);
 
 #endif

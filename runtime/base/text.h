@@ -34,7 +34,7 @@ static inline void gw_text_slice(gw_text *t, gw_slice s)
 }
 
 void gw_text_u64(gw_text *t, uint64_t n);
-void gw_text_hex(gw_text *t, uint64_t n);                  /* without leading zeros */
+void gw_text_hex(gw_text *t, uint64_t n);                   /* without leading zeros */
 void gw_text_fixed(gw_text *t, double value, int decimals); /* "0.001234"; decimals 0 to 9; no number: null */
 void gw_text_printf(gw_text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A JSON string with its quotes: control characters escaped, invalid UTF-8 replaced by U+FFFD, whatever the bytes are. All of it

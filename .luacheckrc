@@ -1,0 +1,9 @@
+std = "luajit"
+max_line_length = 130
+max_comment_line_length = 140
+self = false -- methods may leave it unused
+codes = true
+cache = false
+exclude_files = { "build" }
+
+files["spec"] = { std = "+busted" }
