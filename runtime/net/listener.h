@@ -26,12 +26,12 @@ struct gw_listener {
     gw_loop *loop;
     gw_timeout pause;
     gw_address at;
-    bool paused;  /* out of descriptors */
-    bool off;     /* gw_listener_drain was called */
+    bool paused;               /* out of descriptors */
+    bool off;                  /* gw_listener_drain was called */
     uint64_t accepted, pauses; /* pauses: times that descriptors ran out, not tries since */
     void *owner;
     void (*accept)(gw_listener *l, int fd, const gw_address *peer); /* takes the (non-blocking, TCP_NODELAY) descriptor */
-    void (*out_of_files)(gw_listener *l, int error); /* a pause begins; for one log line */
+    void (*out_of_files)(gw_listener *l, int error);                /* a pause begins; for one log line */
 };
 
 /* Begins to accept on fd; owner, accept, out_of_files and at are the caller's to set before. At most 64 connections a turn, so that the others get theirs. */

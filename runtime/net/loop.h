@@ -36,11 +36,11 @@ struct gw_loop {
     ev_prepare laters_run;
     ev_idle laters_more;
     gw_list laters;
-    ev_io mail_io; /* an eventfd */
+    ev_io mail_io;                         /* an eventfd */
     _Alignas(64) _Atomic(gw_mail *) mails; /* newest first; the only member that other threads touch */
 };
 
-gw_loop *gw_loop_new(void); /* NULL when memory or descriptors are out */
+gw_loop *gw_loop_new(void);       /* NULL when memory or descriptors are out */
 void gw_loop_free(gw_loop *loop); /* mails and laters that have not run are dropped */
 void gw_loop_run(gw_loop *loop);  /* until gw_loop_stop; on the thread that owns the loop */
 void gw_loop_stop(gw_loop *loop); /* from that thread */
@@ -76,7 +76,7 @@ static inline bool gw_timeout_armed(const gw_timeout *t)
 }
 
 /* ---- small conveniences for code above that may not touch libev's calls itself ---- */
-typedef struct gw_ticker {          /* a repeating timer */
+typedef struct gw_ticker { /* a repeating timer */
     ev_timer timer;
     gw_loop *loop;
     void (*tick)(struct gw_ticker *t);

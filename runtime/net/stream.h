@@ -19,21 +19,21 @@
 typedef struct gw_stream gw_stream;
 
 typedef struct gw_stream_ops {
-    void (*readable)(gw_stream *s);             /* bytes, an end or an error can be read */
-    void (*drained)(gw_stream *s);              /* all that was left over is written */
+    void (*readable)(gw_stream *s);              /* bytes, an end or an error can be read */
+    void (*drained)(gw_stream *s);               /* all that was left over is written */
     void (*connected)(gw_stream *s, int status); /* gw_stream_connect came to its end: 0 or why not */
-    void (*failed)(gw_stream *s, int status);   /* writing what was left over failed (what the peer sent can still be read), or
+    void (*failed)(gw_stream *s, int status);    /* writing what was left over failed (what the peer sent can still be read), or
                                                  * GW_NOMEM: the kernel will not watch the descriptor, so nothing more will come */
-    void (*expired)(gw_stream *s);              /* the timeout passed */
+    void (*expired)(gw_stream *s);               /* the timeout passed */
 } gw_stream_ops;
 
 struct gw_stream {
     ev_io io;
     gw_loop *loop;
     const gw_stream_ops *ops;
-    gw_buffer_pool *buffers;  /* where the overflow comes from */
-    gw_buffer *overflow;      /* bytes left over from writes; NULL: none */
-    gw_timeout timeout;       /* one at a time, for whatever the owner waits for */
+    gw_buffer_pool *buffers; /* where the overflow comes from */
+    gw_buffer *overflow;     /* bytes left over from writes; NULL: none */
+    gw_timeout timeout;      /* one at a time, for whatever the owner waits for */
     uint8_t connecting : 1, reading : 1, write_shut : 1, shut_when_drained : 1;
     uint8_t read_ended : 1; /* an end or an error was read: no more `readable` */
     uint8_t broken : 1;     /* a write met a reset: an end that is read after it counts as one too */

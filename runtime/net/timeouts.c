@@ -116,13 +116,11 @@ static void wheel_advance(gw_loop *loop, gw_list *due)
     wheel_timer_set(loop, first);
 }
 
-static void on_wheel_timer(struct ev_loop *ev, ev_timer *timer, int events)
+void gw_loop_wheel_expire(gw_loop *loop)
 {
-    (void)ev, (void)events;
-    gw_loop *loop = gw_container_of(timer, gw_loop, wheel_timer);
     gw_list due;
     gw_list_init(&due);
-    loop->wake = INT64_MIN; /* the timer has stopped: it has to be set again, if only for the same tick */
+    loop->wake = INT64_MIN; /* the timer has stopped: it is to be set again, if only for the same tick */
     wheel_advance(loop, &due);
     /* A handler may disarm or move any timeout, also those still waiting here: only the head is looked at, anew each time. */
     while (!gw_list_empty(&due)) {
@@ -130,6 +128,12 @@ static void on_wheel_timer(struct ev_loop *ev, ev_timer *timer, int events)
         gw_list_remove(&t->link);
         t->expired(t);
     }
+}
+
+static void on_wheel_timer(struct ev_loop *ev, ev_timer *timer, int events)
+{
+    (void)ev, (void)events;
+    gw_loop_wheel_expire(gw_container_of(timer, gw_loop, wheel_timer));
 }
 
 void gw_loop_wheel_init(gw_loop *loop)
