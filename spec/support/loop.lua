@@ -12,7 +12,7 @@ local sys = require "spec.support.sys"
 
 local loop = {}
 
-loop.WAIT = 10 -- seconds that one wait may take
+loop.WAIT = 6  -- seconds that one wait may take
 loop.RUN = 30  -- seconds that one run may take
 
 local current -- the run under way: { tasks, deadline, task, cleanups }
