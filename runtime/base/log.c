@@ -2,6 +2,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
@@ -62,6 +63,7 @@ struct gw_log {
     _Atomic uint32_t asleep;      /* futex: 1 while the writer waits for a first line */
     _Atomic uint32_t closing;     /* futex: 1 once gw_log_close was called */
     _Atomic uint64_t lost;        /* lines that the sink did not take */
+    _Atomic bool left;            /* by the first of the two that are done with it; the second frees */
     /* the writer's */
     uint64_t reported;    /* drops that a line has told of */
     int64_t report_after; /* not before this moment */
@@ -220,17 +222,17 @@ void gw_log_event(gw_log_ring *ring, enum gw_log_level level, const char *messag
 
 /* ---- the writer ---- */
 
-/* A system call that may block for as long as the sink likes; gw_log_close can end it by cancelling the thread, here and nowhere
- * else. Returns the bytes written, or -errno. */
-static ssize_t write_some(gw_log *log, const struct iovec *iov, int count)
+static void log_leave(gw_log *log)
 {
-    int state;
-    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state);
-    ssize_t n = writev(log->fd, iov, count);
-    if (n < 0)
-        n = -errno;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-    return n;
+    if (!atomic_exchange(&log->left, true))
+        return;
+    for (gw_log_ring *ring = atomic_load(&log->rings); ring;) {
+        gw_log_ring *next = ring->next;
+        free(ring);
+        ring = next;
+    }
+    close(log->fd);
+    free(log);
 }
 
 /* Waits until the sink may take bytes again. False: the log closes and the sink had its time. */
@@ -260,10 +262,8 @@ static uint64_t lines_in(const char *bytes, size_t len)
 static void write_all(gw_log *log, struct iovec *iov, int count)
 {
     while (count) {
-        ssize_t n = write_some(log, iov, count);
-        if (n == -EINTR)
-            continue;
-        if (n == -EAGAIN && wait_for_sink(log))
+        ssize_t n = writev(log->fd, iov, count); /* may block for as long as the sink likes */
+        if (n < 0 && (errno == EINTR || (errno == EAGAIN && wait_for_sink(log))))
             continue;
         if (n <= 0) {
             for (int i = 0; i < count; i++)
@@ -405,8 +405,6 @@ static void gather(gw_log *log)
 static void *writer(void *arg)
 {
     gw_log *log = arg;
-    int state;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
     for (;;) {
         bool last = atomic_load(&log->closing); /* read first: what was committed before closing is then seen below */
         if (!last && rings_empty(log))
@@ -416,8 +414,10 @@ static void *writer(void *arg)
         write_rings(log);
         report_drops(log);
         if (last && rings_empty(log))
-            return NULL;
+            break;
     }
+    log_leave(log);
+    return NULL;
 }
 
 gw_log *gw_log_open(int fd)
@@ -425,7 +425,12 @@ gw_log *gw_log_open(int fd)
     gw_log *log = calloc(1, sizeof *log);
     if (!log)
         return NULL;
-    log->fd = fd;
+    /* Our own descriptor: a writer that outlives its log must not write to whatever has the number then. */
+    log->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (log->fd < 0) {
+        free(log);
+        return NULL;
+    }
     log->sink_works = true;
     /* Signals are other threads' business; SIGPIPE, which a write brings upon the thread that writes, is nobody's. Faults stay open, for
      * whoever reports them. */
@@ -438,6 +443,7 @@ gw_log *gw_log_open(int fd)
     int failed = pthread_create(&log->thread, NULL, writer, log);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (failed) {
+        close(log->fd);
         free(log);
         return NULL;
     }
@@ -453,18 +459,12 @@ void gw_log_close(gw_log *log)
     atomic_store(&log->asleep, 0);
     futex_wake(&log->closing);
     futex_wake(&log->asleep);
-    /* The writer gives a sink that would block 2 s of its own accord; one that does block has to be broken off. */
+    /* The writer gives a sink that would block 2 s of its own accord. One that does block is left to it: it goes with the process, or
+     * when the sink lets it. */
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += CLOSE_NS / 1000000000 + 1;
-    if (pthread_timedjoin_np(log->thread, NULL, &until) != 0) {
-        pthread_cancel(log->thread);
-        pthread_join(log->thread, NULL);
-    }
-    for (gw_log_ring *ring = atomic_load(&log->rings); ring;) {
-        gw_log_ring *next = ring->next;
-        free(ring);
-        ring = next;
-    }
-    free(log);
+    if (pthread_timedjoin_np(log->thread, NULL, &until) != 0)
+        pthread_detach(log->thread);
+    log_leave(log);
 }

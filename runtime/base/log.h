@@ -15,7 +15,7 @@ typedef struct gw_log_ring gw_log_ring; /* one producer's end */
 
 enum gw_log_level { GW_LOG_DEBUG, GW_LOG_INFO, GW_LOG_WARN, GW_LOG_ERROR };
 
-/* fd: where the lines go (1: stdout). Starts the writer thread. NULL when that cannot be. */
+/* fd: where the lines go (1: stdout); it is duplicated. Starts the writer thread. NULL when that cannot be. */
 gw_log *gw_log_open(int fd);
 /* Writes what is in the rings and ends the thread. Producers must have stopped. A sink that takes nothing is given 2 s. */
 void gw_log_close(gw_log *log);
