@@ -70,8 +70,8 @@ static size_t propose(gw_slice body, char *out)
         if (c == '?' || c == '#')
             break;
         if (c == '%' && i + 2 < body.len && is_hex((unsigned char)body.ptr[i + 1]) && is_hex((unsigned char)body.ptr[i + 2])) {
-            unsigned char d = (unsigned char)(hex_value((unsigned char)body.ptr[i + 1]) << 4 |
-                                              hex_value((unsigned char)body.ptr[i + 2]));
+            unsigned char d =
+                (unsigned char)(hex_value((unsigned char)body.ptr[i + 1]) << 4 | hex_value((unsigned char)body.ptr[i + 2]));
             if (d < 0x20 || d == 0x7f || d == '\\')
                 return 0;
             if (is_unreserved(d))
@@ -234,7 +234,8 @@ static int check_param_name(const reader *r, const gw_pattern *p, gw_slice name)
         return refuse(r, "has a parameter name longer than 64 characters");
     for (uint32_t i = 0; i < p->segment_count; i++) {
         if (p->segments[i].kind == GW_SEGMENT_PARAMETER && gw_slice_equal(p->segments[i].text, name)) {
-            snprintf(what, sizeof what, "has two parameters named \"%.*s\"; each needs a name of its own", (int)name.len, name.ptr);
+            snprintf(what, sizeof what, "has two parameters named \"%.*s\"; each needs a name of its own", (int)name.len,
+                     name.ptr);
             return refuse(r, what);
         }
     }
@@ -280,7 +281,8 @@ static int read_segment(const reader *r, gw_pattern *p, gw_slice s, bool last, b
         return GW_OK;
     }
     if (star != s.ptr + s.len - 1)
-        return refuse(r, "has a '*' inside a segment; a '*' ends the pattern (\"/api*\") or begins its last segment (\"/api/*rest\")");
+        return refuse(
+            r, "has a '*' inside a segment; a '*' ends the pattern (\"/api*\") or begins its last segment (\"/api/*rest\")");
     *segment = (gw_segment){GW_SEGMENT_LOOSE, gw_slice_of(s.ptr, s.len - 1)};
     p->segment_count++;
     return GW_OK;

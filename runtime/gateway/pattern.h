@@ -32,9 +32,9 @@ typedef struct gw_segment {
 
 typedef struct gw_pattern {
     enum gw_pattern_kind kind;
-    gw_slice text;         /* normalised; what an exact pattern is compared with */
-    gw_slice rest;         /* name of the remainder; {NULL,0}: none or nameless */
-    uint32_t param_count;  /* the remainder's name included */
+    gw_slice text;          /* normalised; what an exact pattern is compared with */
+    gw_slice rest;          /* name of the remainder; {NULL,0}: none or nameless */
+    uint32_t param_count;   /* the remainder's name included */
     uint32_t segment_count; /* 0 for exact patterns and for "/" */
     gw_segment segments[];
 } gw_pattern;

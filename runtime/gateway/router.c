@@ -9,8 +9,8 @@
 #define KNOWN_METHODS ((GW_METHOD_BIT(GW_METHOD_OTHER) - 1) & ~GW_METHOD_BIT(GW_METHOD_NONE))
 
 static const char *const method_names[] = {
-    [GW_METHOD_GET] = "GET",     [GW_METHOD_HEAD] = "HEAD",       [GW_METHOD_POST] = "POST",
-    [GW_METHOD_PUT] = "PUT",     [GW_METHOD_DELETE] = "DELETE",   [GW_METHOD_PATCH] = "PATCH",
+    [GW_METHOD_GET] = "GET",         [GW_METHOD_HEAD] = "HEAD",       [GW_METHOD_POST] = "POST",
+    [GW_METHOD_PUT] = "PUT",         [GW_METHOD_DELETE] = "DELETE",   [GW_METHOD_PATCH] = "PATCH",
     [GW_METHOD_OPTIONS] = "OPTIONS", [GW_METHOD_CONNECT] = "CONNECT", [GW_METHOD_TRACE] = "TRACE",
 };
 
@@ -161,8 +161,10 @@ static int check_methods(const gw_match *m, uint32_t *methods, bool *any, char *
             if (gw_slice_equal(name, known)) {
                 bits |= GW_METHOD_BIT(k);
             } else if (gw_slice_equal_nocase(name, known)) {
-                snprintf(message, message_bytes, "method \"%.*s\" is not in upper case; methods are compared as they are sent: "
-                         "write \"%s\"", shown(name), name.ptr, known.ptr);
+                snprintf(message, message_bytes,
+                         "method \"%.*s\" is not in upper case; methods are compared as they are sent: "
+                         "write \"%s\"",
+                         shown(name), name.ptr, known.ptr);
                 return GW_INVALID;
             }
         }
@@ -188,8 +190,8 @@ static int check_conditions(const gw_match *m, char *message, size_t message_byt
         }
         for (uint32_t k = 0; k < i; k++) {
             if (gw_slice_equal_nocase(name, m->headers[k].name)) {
-                snprintf(message, message_bytes, "headers names \"%.*s\" twice; expected one condition for each name", shown(name),
-                         name.ptr);
+                snprintf(message, message_bytes, "headers names \"%.*s\" twice; expected one condition for each name",
+                         shown(name), name.ptr);
                 return GW_INVALID;
             }
         }
@@ -198,9 +200,10 @@ static int check_conditions(const gw_match *m, char *message, size_t message_byt
         for (size_t k = 0; k < value.len && !bad; k++)
             bad = ((unsigned char)value.ptr[k] < 0x20 && value.ptr[k] != '\t') || value.ptr[k] == 0x7f;
         if (bad) {
-            snprintf(message, message_bytes,
-                     "header \"%.*s\" is compared with a value that no request can have (control characters, or blanks at an end)",
-                     shown(name), name.ptr);
+            snprintf(
+                message, message_bytes,
+                "header \"%.*s\" is compared with a value that no request can have (control characters, or blanks at an end)",
+                shown(name), name.ptr);
             return GW_INVALID;
         }
     }
@@ -313,8 +316,13 @@ static uint64_t edge_hash(uint32_t parent, gw_slice text)
 
 static uint32_t add_node(gw_router *r, uint32_t parent, gw_slice text)
 {
-    r->nodes[r->node_count] = (gw_node){.lowest = GW_NONE, .parent = parent, .text = text.ptr, .text_len = (uint32_t)text.len,
-                                        .param = GW_NONE, .whole = GW_NONE, .prefix = GW_NONE};
+    r->nodes[r->node_count] = (gw_node){.lowest = GW_NONE,
+                                        .parent = parent,
+                                        .text = text.ptr,
+                                        .text_len = (uint32_t)text.len,
+                                        .param = GW_NONE,
+                                        .whole = GW_NONE,
+                                        .prefix = GW_NONE};
     return r->node_count++;
 }
 

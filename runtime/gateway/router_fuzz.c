@@ -13,12 +13,12 @@
 #define FIELDS 6
 #define SEGMENTS 80
 
-#define REQUIRE(condition)                                                        \
-    do {                                                                          \
-        if (!(condition)) {                                                       \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
-            abort();                                                              \
-        }                                                                         \
+#define REQUIRE(condition)                                                                                                       \
+    do {                                                                                                                         \
+        if (!(condition)) {                                                                                                      \
+            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                                              \
+            abort();                                                                                                             \
+        }                                                                                                                        \
     } while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -143,8 +143,7 @@ static bool model_host(const model_route *r, gw_slice host)
     if (want.ptr[0] != '*')
         return gw_slice_equal_nocase(want, host);
     want.ptr++, want.len--;
-    return host.len > want.len &&
-           gw_slice_equal_nocase(want, gw_slice_of(host.ptr + host.len - want.len, want.len));
+    return host.len > want.len && gw_slice_equal_nocase(want, gw_slice_of(host.ptr + host.len - want.len, want.len));
 }
 
 static bool model_headers(const model_route *r, const gw_headers *h)
@@ -236,8 +235,12 @@ static void read_route(gw_slice line, model_route *r)
     memset(r, 0, offsetof(model_route, text));
     memset(&r->exact, 0, sizeof *r - offsetof(model_route, exact));
     gw_slice host = take(&line, '\t'), methods = take(&line, '\t'), headers = take(&line, '\t');
-    r->match = (gw_match){.host = host.len ? host : GW_NO_SLICE, .pattern = line, .other_methods = r->others,
-                          .headers = r->conditions, .source = GW_SLICE("fuzz:1"), .route = r};
+    r->match = (gw_match){.host = host.len ? host : GW_NO_SLICE,
+                          .pattern = line,
+                          .other_methods = r->others,
+                          .headers = r->conditions,
+                          .source = GW_SLICE("fuzz:1"),
+                          .route = r};
     while (methods.len && r->match.other_method_count < FIELDS) {
         gw_slice name = take(&methods, ',');
         enum gw_method m = method_named(name);

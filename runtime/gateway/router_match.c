@@ -23,9 +23,8 @@ static bool conditions_hold(const gw_match *m, const gw_headers *headers)
     for (uint32_t i = 0; i < m->header_count; i++) {
         const gw_header_condition *c = &m->headers[i];
         uint32_t k = 0;
-        while (k < headers->count &&
-               !(gw_slice_equal_nocase(headers->item[k].name, c->name) &&
-                 (c->value.ptr == NULL || gw_slice_equal(headers->item[k].value, c->value))))
+        while (k < headers->count && !(gw_slice_equal_nocase(headers->item[k].name, c->name) &&
+                                       (c->value.ptr == NULL || gw_slice_equal(headers->item[k].value, c->value))))
             k++;
         if (k == headers->count)
             return false;
@@ -154,7 +153,8 @@ static uint32_t find_child(const gw_router *r, uint32_t node, gw_slice segment, 
         if (slot.tag != tag)
             continue;
         const gw_node *n = &r->nodes[slot.value];
-        if (n->parent == node && n->text_len == segment.len && (segment.len == 0 || memcmp(n->text, segment.ptr, segment.len) == 0))
+        if (n->parent == node && n->text_len == segment.len &&
+            (segment.len == 0 || memcmp(n->text, segment.ptr, segment.len) == 0))
             return slot.value;
     }
 }
@@ -214,7 +214,8 @@ static uint32_t find_group(const gw_router *r, uint64_t h, gw_slice host)
 {
     uint64_t hash = gw_router_host_done(h);
     for (uint32_t i = (uint32_t)hash & r->hosts.mask; r->hosts.slots[i].value != GW_NONE; i = (i + 1) & r->hosts.mask)
-        if (r->hosts.slots[i].tag == (uint32_t)(hash >> 32) && gw_slice_equal_nocase(r->groups[r->hosts.slots[i].value].host, host))
+        if (r->hosts.slots[i].tag == (uint32_t)(hash >> 32) &&
+            gw_slice_equal_nocase(r->groups[r->hosts.slots[i].value].host, host))
             return r->hosts.slots[i].value;
     return GW_NONE;
 }

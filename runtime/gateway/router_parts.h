@@ -19,23 +19,23 @@
 #include "gateway/router.h"
 
 #define GW_NONE UINT32_MAX
-#define GW_ROUTER_HOST_BYTES 253     /* longest host (RFC 1035 section 2.3.4, without the root's dot) */
-#define GW_ROUTER_CONDITIONS_MAX 32  /* header conditions of one route */
-#define GW_ROUTER_INDEX_FROM 8       /* runs shorter than this are read from front to back */
+#define GW_ROUTER_HOST_BYTES 253    /* longest host (RFC 1035 section 2.3.4, without the root's dot) */
+#define GW_ROUTER_CONDITIONS_MAX 32 /* header conditions of one route */
+#define GW_ROUTER_INDEX_FROM 8      /* runs shorter than this are read from front to back */
 
 /* A route, ready to be judged. */
 typedef struct gw_candidate {
-    uint32_t methods;       /* HEAD added where GET is */
+    uint32_t methods; /* HEAD added where GET is */
     bool any_method;
     const gw_match *match;
     const gw_pattern *pattern;
-    void *memory;           /* gw_router_add's block: the match, the host in lower case */
-    gw_slice host;          /* lower case; ".suffix" for a wildcard; {NULL,0}: any */
-    uint32_t added;         /* position in the script */
+    void *memory;   /* gw_router_add's block: the match, the host in lower case */
+    gw_slice host;  /* lower case; ".suffix" for a wildcard; {NULL,0}: any */
+    uint32_t added; /* position in the script */
 } gw_candidate;
 
 typedef struct gw_run {
-    uint32_t first, count;    /* candidates */
+    uint32_t first, count; /* candidates */
     /* A long run is indexed by the header that most of its routes give a value for; GW_NONE when it is not. */
     uint32_t index;
 } gw_run;
@@ -61,14 +61,14 @@ typedef struct gw_loose {
 } gw_loose;
 
 typedef struct gw_node {
-    uint32_t lowest;        /* rank in this subtree */
+    uint32_t lowest; /* rank in this subtree */
     uint32_t parent;
-    const char *text;       /* the literal that leads here; NULL for a parameter and for roots */
+    const char *text; /* the literal that leads here; NULL for a parameter and for roots */
     uint32_t text_len;
     uint32_t param;         /* child; GW_NONE */
     uint32_t whole, prefix; /* runs; GW_NONE */
     uint32_t loose_first, loose_count;
-    bool literals;          /* has children by literal */
+    bool literals; /* has children by literal */
 } gw_node;
 
 typedef struct gw_group {
