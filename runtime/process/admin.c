@@ -1,0 +1,508 @@
+#include "process/admin.h"
+
+#include "base/clock.h"
+#include "http/chunked.h"
+#include "http/message.h"
+#include "net/stream.h"
+#include "process/supervisor.h"
+#include <stdlib.h>
+#include <unistd.h>
+
+#define CLIENTS_MOST 64
+#define BODY_MOST 65536 /* a body is read past, up to this much */
+#define HEAD_SECONDS 10.0
+#define IDLE_SECONDS 30.0
+#define LINGER_SECONDS 2.0
+
+static const gw_head_limits head_limits = {.request_line = 2048, .header_bytes = 8192, .headers = 64};
+
+enum action { ACT_ERROR, ACT_INDEX, ACT_HEALTHZ, ACT_READYZ, ACT_STATUS, ACT_RELOAD };
+
+static const struct {
+    const char *path;
+    enum gw_method method;
+    enum action action;
+} resources[] = {
+    {"/", GW_METHOD_GET, ACT_INDEX},        {"/healthz", GW_METHOD_GET, ACT_HEALTHZ}, {"/readyz", GW_METHOD_GET, ACT_READYZ},
+    {"/status", GW_METHOD_GET, ACT_STATUS}, {"/reload", GW_METHOD_POST, ACT_RELOAD},
+};
+
+static const char index_text[] = "gateway, admin address\n"
+                                 "\n"
+                                 "GET  /healthz   200 while the process is alive\n"
+                                 "GET  /readyz    200 while it takes connections, 503 while it drains\n"
+                                 "GET  /status    generation, workers, listeners, upstreams, last reload (JSON)\n"
+                                 "POST /reload    loads the script anew: 200, or 422 with what is wrong with it\n";
+
+/*    HEAD ──head complete──► BODY ──read past──► answered ──► HEAD (keep-alive)
+ *                                      │             └──────► LINGER: our side is shut; what still comes is dropped
+ *                                      └─ POST /reload ──► WAITING ──result──► answered  */
+enum client_state { CLIENT_HEAD, CLIENT_BODY, CLIENT_WAITING, CLIENT_LINGER };
+
+typedef struct gw_admin_client {
+    gw_stream stream;
+    gw_admin *admin;
+    gw_list link;
+    gw_buffer *in;
+    enum client_state state;
+    gw_head_scan_state scan;
+    enum action action;
+    int status; /* with ACT_ERROR */
+    const char *reason;
+    const char *allow; /* with 405 */
+    bool keep;         /* the connection goes on after the answer */
+    bool head_only;
+    bool ended;      /* the client sends no more */
+    bool processing; /* on the stack below: closing is left to it */
+    bool closed;
+    enum gw_framing framing;
+    uint64_t body_left;
+    gw_chunked chunked;
+    gw_reload_waiter waiter;
+} gw_admin_client;
+
+struct gw_admin {
+    gw_supervisor *supervisor;
+    gw_listener listener;
+    bool listening;
+    gw_address asked, at;
+    char text[GW_ADDRESS_TEXT];
+    gw_buffer_pool buffers;
+    gw_list clients; /* oldest first */
+    size_t client_count;
+};
+
+/* ---- answers ---- */
+
+static void client_close(gw_admin_client *c)
+{
+    c->closed = true;
+    gw_stream_close(&c->stream);
+    if (c->processing)
+        return;
+    gw_reload_waiter_cancel(&c->waiter);
+    gw_buffer_give(&c->admin->buffers, c->in);
+    gw_list_remove(&c->link);
+    c->admin->client_count--;
+    free(c);
+}
+
+static void answer(gw_admin_client *c, int status, const char *type, const char *body, size_t len)
+{
+    char head[512];
+    gw_text text = gw_text_on(head, sizeof head);
+    gw_text_printf(&text, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n", status,
+                   gw_reason_phrase(status), type, len);
+    if (c->allow)
+        gw_text_printf(&text, "Allow: %s\r\n", c->allow);
+    if (!c->keep)
+        gw_text_lit(&text, "Connection: close\r\n");
+    gw_text_lit(&text, "\r\n");
+    gw_slice made = gw_text_done(&text);
+    struct iovec iov[2] = {{head, made.len}, {(char *)body, c->head_only ? 0 : len}};
+    int wrote = gw_stream_write(&c->stream, iov, iov[1].iov_len ? 2 : 1);
+    if (wrote != GW_OK && wrote != GW_AGAIN) {
+        client_close(c);
+        return;
+    }
+    c->allow = NULL;
+    c->state = CLIENT_HEAD;
+    c->scan = (gw_head_scan_state){0};
+    gw_stream_timeout(&c->stream, IDLE_SECONDS);
+    if (!c->keep || c->ended) {
+        c->state = CLIENT_LINGER;
+        gw_stream_shutdown(&c->stream);
+        gw_stream_timeout(&c->stream, LINGER_SECONDS);
+        if (c->ended && !gw_stream_blocked(&c->stream))
+            client_close(c);
+    }
+}
+
+static void answer_made(gw_admin_client *c, int status, char *json, size_t len)
+{
+    if (json) {
+        answer(c, status, "application/json", json, len);
+    } else {
+        static const char sorry[] = "{\"error\":\"memory is out\"}\n";
+        answer(c, 503, "application/json", sorry, sizeof sorry - 1);
+    }
+    free(json);
+}
+
+static void answer_word(gw_admin_client *c, int status, const char *member, const char *word)
+{
+    char body[256];
+    gw_text text = gw_text_on(body, sizeof body);
+    gw_text_printf(&text, "{\"%s\":", member);
+    gw_text_json(&text, gw_slice_str(word));
+    gw_text_lit(&text, "}\n");
+    answer(c, status, "application/json", body, gw_text_done(&text).len);
+}
+
+static void client_process(gw_admin_client *c);
+
+static void on_reloaded(gw_reload_waiter *waiter, const gw_reload_result *result)
+{
+    gw_admin_client *c = gw_container_of(waiter, gw_admin_client, waiter);
+    size_t len;
+    char *json = gw_reload_json(result, &len);
+    bool inside = c->processing;
+    c->processing = true;
+    answer_made(c, result->ok ? 200 : result->draining ? 503 : 422, json, len);
+    c->processing = inside;
+    if (!inside)
+        client_process(c); /* closes it when it is closed; else more may have come meanwhile */
+}
+
+static void act(gw_admin_client *c)
+{
+    gw_supervisor *s = c->admin->supervisor;
+    size_t len;
+    char *json;
+    switch (c->action) {
+    case ACT_ERROR:
+        answer_word(c, c->status, "error", c->reason);
+        break;
+    case ACT_INDEX:
+        answer(c, 200, "text/plain; charset=utf-8", index_text, sizeof index_text - 1);
+        break;
+    case ACT_HEALTHZ:
+        answer_word(c, 200, "status", "alive");
+        break;
+    case ACT_READYZ:
+        if (s->state == GW_SERVING)
+            answer_word(c, 200, "status", "ready");
+        else
+            answer_word(c, 503, "status", "draining");
+        break;
+    case ACT_STATUS:
+        json = gw_status_json(s, &len);
+        answer_made(c, 200, json, len);
+        break;
+    case ACT_RELOAD:
+        c->state = CLIENT_WAITING;
+        gw_stream_timeout(&c->stream, 0);
+        c->waiter = (gw_reload_waiter){.done = on_reloaded};
+        gw_reload_request(s, "POST /reload", &c->waiter);
+        break;
+    }
+}
+
+/* ---- requests ---- */
+
+static void refuse(gw_admin_client *c, int status, const char *reason)
+{
+    c->action = ACT_ERROR;
+    c->status = status;
+    c->reason = reason;
+}
+
+/* A page in a browser on this machine can reach us too: by a name that it makes point here (then Host is that name), or by posting to us
+ * blindly (then Origin is there). Neither is an operator. */
+static bool from_a_page(const gw_admin_client *c, const gw_request *r)
+{
+    if (gw_headers_find(&r->headers, GW_SLICE("Origin"), 0) >= 0)
+        return true;
+    if (c->admin->at.any.sa_family == AF_UNIX || r->host.len == 0)
+        return false;
+    static const gw_slice local = {"localhost", 9};
+    gw_ip ip;
+    if (gw_slice_equal_nocase(r->host, local) || gw_ip_parse(r->host, &ip) == 0)
+        return false;
+    return !(r->host.len > local.len + 1 && r->host.ptr[r->host.len - local.len - 1] == '.' &&
+             gw_slice_equal_nocase(gw_slice_of(r->host.ptr + r->host.len - local.len, local.len), local));
+}
+
+static void choose(gw_admin_client *c, const gw_request *r)
+{
+    if (from_a_page(c, r)) {
+        refuse(c, 403, "requests from web pages, or for a name that is not this machine's, are refused");
+        return;
+    }
+    for (size_t i = 0; i < GW_COUNT(resources); i++) {
+        if (!gw_slice_equal(r->raw_path, gw_slice_str(resources[i].path)))
+            continue;
+        enum gw_method asked = r->method == GW_METHOD_HEAD ? GW_METHOD_GET : r->method;
+        c->action = resources[i].action;
+        if (asked != resources[i].method) {
+            refuse(c, 405, "method not allowed");
+            c->allow = resources[i].method == GW_METHOD_GET ? "GET, HEAD" : "POST";
+        }
+        return;
+    }
+    refuse(c, 404, "no such resource: GET / lists them");
+}
+
+static void take_head(gw_admin_client *c, size_t len)
+{
+    gw_request request;
+    gw_bad_head bad = {0};
+    c->head_only = c->keep = false;
+    c->framing = GW_FRAMING_NONE;
+    c->state = CLIENT_BODY;
+    int status = gw_request_parse(&request, c->in->bytes + c->in->start, len, &head_limits, &bad);
+    if (status < 0) {
+        refuse(c, bad.status, bad.reason);
+    } else {
+        c->keep = request.keep_alive && c->admin->supervisor->state == GW_SERVING;
+        c->head_only = request.method == GW_METHOD_HEAD;
+        c->framing = request.framing;
+        c->body_left = request.framing == GW_FRAMING_LENGTH ? request.content_length : BODY_MOST;
+        gw_chunked_init(&c->chunked, NULL);
+        choose(c, &request);
+        if (c->framing == GW_FRAMING_LENGTH && c->body_left > BODY_MOST) {
+            refuse(c, 413, "a body is read past, but not one as large as this");
+            c->keep = false;
+            c->framing = GW_FRAMING_NONE;
+        } else if (request.expect_continue && c->framing != GW_FRAMING_NONE && gw_buffer_used(c->in) == len) {
+            static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+            struct iovec iov = {(char *)go_on, sizeof go_on - 1};
+            int wrote = gw_stream_write(&c->stream, &iov, 1);
+            if (wrote != GW_OK && wrote != GW_AGAIN)
+                client_close(c);
+        }
+    }
+    c->in->start += (uint32_t)len;
+}
+
+/* Reads past a body. True: it is behind us. */
+static bool skip_body(gw_admin_client *c)
+{
+    gw_buffer *in = c->in;
+    size_t there = gw_buffer_used(in), data;
+    if (c->framing == GW_FRAMING_NONE)
+        return true;
+    if (c->framing == GW_FRAMING_LENGTH) {
+        size_t take = there < c->body_left ? there : (size_t)c->body_left;
+        in->start += (uint32_t)take;
+        c->body_left -= take;
+        return c->body_left == 0;
+    }
+    const char *reason;
+    int64_t used = gw_chunked_decode(&c->chunked, in->bytes + in->start, there, &data, &reason);
+    if (used < 0 || (uint64_t)used > c->body_left) {
+        refuse(c, used < 0 && used != GW_LIMIT ? 400 : 413, "the body is malformed or too large");
+        c->keep = false;
+        return true;
+    }
+    in->start += (uint32_t)used;
+    c->body_left -= (uint64_t)used;
+    return c->chunked.done;
+}
+
+/* One step; false when there is nothing more to do for now. */
+static bool client_step(gw_admin_client *c)
+{
+    if (c->closed || c->state == CLIENT_WAITING || gw_stream_blocked(&c->stream) || !c->in)
+        return false;
+    if (c->state == CLIENT_LINGER) {
+        c->in->start = c->in->end = 0;
+        return false;
+    }
+    if (c->state == CLIENT_HEAD) {
+        if (gw_buffer_used(c->in) == 0)
+            return false;
+        gw_bad_head bad = {0};
+        int n = gw_head_scan(c->in->bytes + c->in->start, gw_buffer_used(c->in), &head_limits, false, &c->scan, &bad);
+        if (n == GW_AGAIN)
+            return false;
+        if (n < 0) {
+            c->keep = c->head_only = false;
+            refuse(c, bad.status, bad.reason);
+            act(c);
+            return true;
+        }
+        take_head(c, (size_t)n);
+        return true;
+    }
+    if (!skip_body(c))
+        return false;
+    act(c);
+    return true;
+}
+
+static void client_process(gw_admin_client *c)
+{
+    if (c->processing)
+        return;
+    c->processing = true;
+    while (client_step(c))
+        ;
+    c->processing = false;
+    bool waits = c->state == CLIENT_WAITING || gw_stream_blocked(&c->stream);
+    if (c->closed || (c->ended && !waits)) {
+        client_close(c);
+        return;
+    }
+    if (c->in && gw_buffer_used(c->in) == 0) {
+        gw_buffer_give(&c->admin->buffers, c->in);
+        c->in = NULL;
+    } else if (c->in && c->state == CLIENT_HEAD && !gw_stream_blocked(&c->stream) && c->scan.lines == 0 && c->scan.at > 0) {
+        gw_stream_timeout(&c->stream, HEAD_SECONDS); /* a request has begun */
+    }
+}
+
+/* ---- the stream's events ---- */
+
+static void on_readable(gw_stream *stream)
+{
+    gw_admin_client *c = gw_container_of(stream, gw_admin_client, stream);
+    if (!c->in)
+        c->in = gw_buffer_take(&c->admin->buffers, 0);
+    if (!c->in) {
+        client_close(c);
+        return;
+    }
+    if (gw_buffer_room(c->in) == 0)
+        gw_buffer_compact(c->in);
+    if (gw_buffer_room(c->in) == 0) { /* pipelined far ahead of the answers */
+        client_close(c);
+        return;
+    }
+    int64_t n = gw_stream_read(stream, c->in);
+    if (n == GW_AGAIN)
+        return;
+    if (n == GW_RESET) {
+        client_close(c);
+        return;
+    }
+    if (n == GW_EOF)
+        c->ended = true;
+    client_process(c);
+}
+
+static void on_drained(gw_stream *stream)
+{
+    client_process(gw_container_of(stream, gw_admin_client, stream));
+}
+
+static void on_failed(gw_stream *stream, int status)
+{
+    (void)status;
+    client_close(gw_container_of(stream, gw_admin_client, stream));
+}
+
+static void on_expired(gw_stream *stream)
+{
+    gw_admin_client *c = gw_container_of(stream, gw_admin_client, stream);
+    if (c->state == CLIENT_BODY || (c->state == CLIENT_HEAD && c->in)) {
+        c->keep = c->head_only = false;
+        refuse(c, 408, "the request did not come to its end in time");
+        c->processing = true;
+        act(c);
+        c->processing = false;
+        client_process(c);
+        return;
+    }
+    client_close(c);
+}
+
+static const gw_stream_ops client_ops = {
+    .readable = on_readable, .drained = on_drained, .failed = on_failed, .expired = on_expired};
+
+/* ---- the listener ---- */
+
+static bool make_room(gw_admin *a)
+{
+    for (gw_list *at = a->clients.next; at != &a->clients; at = at->next) {
+        gw_admin_client *c = gw_container_of(at, gw_admin_client, link);
+        if (c->state == CLIENT_LINGER || (c->state == CLIENT_HEAD && !c->in && !gw_stream_blocked(&c->stream))) {
+            client_close(c);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void on_accept(gw_listener *l, int fd, const gw_address *peer)
+{
+    (void)peer;
+    gw_admin *a = l->owner;
+    gw_admin_client *c = a->client_count < CLIENTS_MOST || make_room(a) ? calloc(1, sizeof *c) : NULL;
+    if (!c) {
+        close(fd);
+        return;
+    }
+    c->admin = a;
+    gw_list_push_back(&a->clients, &c->link);
+    a->client_count++;
+    gw_stream_init(&c->stream, a->supervisor->loop, &a->buffers, &client_ops, fd);
+    gw_stream_timeout(&c->stream, HEAD_SECONDS);
+}
+
+gw_admin *gw_admin_new(gw_supervisor *s)
+{
+    gw_admin *a = calloc(1, sizeof *a);
+    if (!a)
+        return NULL;
+    a->supervisor = s;
+    gw_buffer_pool_init(&a->buffers, 4);
+    gw_list_init(&a->clients);
+    return a;
+}
+
+static void stop_listening(gw_admin *a)
+{
+    if (!a->listening)
+        return;
+    a->listening = false;
+    gw_listener_drain(&a->listener);
+    gw_listen_close(&a->at, 0, NULL, true);
+    a->text[0] = '\0';
+}
+
+void gw_admin_free(gw_admin *a)
+{
+    if (!a)
+        return;
+    stop_listening(a);
+    while (!gw_list_empty(&a->clients))
+        client_close(gw_container_of(a->clients.next, gw_admin_client, link));
+    gw_buffer_pool_clear(&a->buffers);
+    free(a);
+}
+
+bool gw_admin_prepare(gw_admin *a, const gw_listen_spec *spec, gw_admin_change *change, gw_lines *errors)
+{
+    *change = (gw_admin_change){.fd = -1, .listen = spec->text.ptr != NULL};
+    if (change->listen == a->listening && (!change->listen || gw_address_equal(&a->asked, &spec->at)))
+        return true;
+    change->changed = true;
+    if (!change->listen)
+        return true;
+    change->asked = change->at = spec->at;
+    char message[256];
+    if (gw_listen_bind(&change->at, 1, &change->fd, message, sizeof message) == 0)
+        return true;
+    gw_lines_add(errors, "%.*s: cannot listen on the admin address %.*s: %s\n", (int)spec->source.len, spec->source.ptr,
+                 (int)spec->text.len, spec->text.ptr, message);
+    change->changed = false;
+    return false;
+}
+
+void gw_admin_discard(gw_admin_change *change)
+{
+    if (change->changed && change->listen)
+        gw_listen_close(&change->at, 1, &change->fd, true);
+    change->changed = false;
+}
+
+void gw_admin_apply(gw_admin *a, gw_admin_change *change)
+{
+    if (!change->changed)
+        return;
+    stop_listening(a);
+    if (!change->listen)
+        return;
+    a->asked = change->asked;
+    a->at = change->at;
+    a->text[gw_address_text(&a->at, a->text)] = '\0';
+    a->listening = true;
+    a->listener = (gw_listener){.owner = a, .accept = on_accept, .at = change->at};
+    gw_listener_start(&a->listener, a->supervisor->loop, change->fd);
+}
+
+const char *gw_admin_text(const gw_admin *a)
+{
+    return a->text;
+}

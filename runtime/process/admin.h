@@ -1,0 +1,34 @@
+/* The admin listener: a small HTTP/1.1 server on the control thread, for operators and probes. */
+#ifndef GW_PROCESS_ADMIN_H
+#define GW_PROCESS_ADMIN_H
+
+#include "gateway/generation.h"
+#include "net/listener.h"
+#include "process/lines.h"
+
+struct gw_supervisor;
+typedef struct gw_admin gw_admin;
+
+gw_admin *gw_admin_new(struct gw_supervisor *s); /* not listening yet; NULL: memory is out */
+void gw_admin_free(gw_admin *a);                 /* closes everything; NULL is fine */
+
+typedef struct gw_admin_change {
+    bool changed; /* the address is another one, or there is none any more */
+    bool listen;
+    gw_address asked, at;
+    int fd;
+} gw_admin_change;
+/* Binds the address if it is a new one. False: it could not be bound; why is appended. */
+bool gw_admin_prepare(gw_admin *a, const gw_listen_spec *spec, gw_admin_change *change, gw_lines *errors);
+void gw_admin_discard(gw_admin_change *change);
+void gw_admin_apply(gw_admin *a, gw_admin_change *change);
+/* The address at which it listens, as text; "" for none. */
+const char *gw_admin_text(const gw_admin *a);
+
+/* ---- status.c ---- */
+struct gw_reload_result;
+/* The JSON of /status, and of a reload's result: malloc'ed; NULL: memory is out. */
+char *gw_status_json(struct gw_supervisor *s, size_t *len);
+char *gw_reload_json(const struct gw_reload_result *result, size_t *len);
+
+#endif

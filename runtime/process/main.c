@@ -1,0 +1,81 @@
+/* The command line's end of the gateway: says what was asked for, and exits with what came of it. */
+#define _GNU_SOURCE /* strchrnul */
+#include "gateway/generation.h"
+#include "net/signals.h"
+#include "process/options.h"
+#include "process/reload.h"
+#include "process/supervisor.h"
+#include "script/script.h"
+#include <stdlib.h>
+
+/* Loads as a reload would, without sockets or workers. NULL: refused, why stands on stderr. */
+static gw_generation *load_to_look(const char *script)
+{
+    gw_registry_init(1);
+    char *found = NULL, *noted = NULL;
+    gw_lines errors = {0}, warnings = {0};
+    gw_generation *g = gw_load(script, 0, &found, &noted);
+    gw_lines_take(&errors, found);
+    gw_lines_take(&warnings, noted);
+    if (g && !gw_generation_accept(g, &errors)) {
+        gw_generation_free(g, NULL, NULL);
+        g = NULL;
+    }
+    if (!g)
+        fputs(errors.text ? errors.text : "gateway: memory is out\n", stderr);
+    if (warnings.text) {
+        for (const char *at = warnings.text; *at;) {
+            int len = (int)(strchrnul(at, '\n') - at);
+            fprintf(stderr, "warning: %.*s\n", len, at);
+            at += at[len] ? len + 1 : len;
+        }
+    }
+    gw_lines_clear(&errors);
+    gw_lines_clear(&warnings);
+    return g;
+}
+
+/* A full disk or a closed pipe must not look like success. */
+static int written(FILE *f, int status)
+{
+    return fflush(f) == 0 && !ferror(f) ? status : EXIT_FAILURE;
+}
+
+static int check(const char *script)
+{
+    gw_generation *g = load_to_look(script);
+    if (!g)
+        return EXIT_FAILURE;
+    printf("ok: %u route%s, %u upstream%s, %u listener%s\n", g->route_count, g->route_count == 1 ? "" : "s", g->upstream_count,
+           g->upstream_count == 1 ? "" : "s", g->listen_count, g->listen_count == 1 ? "" : "s");
+    gw_generation_free(g, NULL, NULL);
+    return written(stdout, EXIT_SUCCESS);
+}
+
+static int routes(const char *script)
+{
+    gw_generation *g = load_to_look(script);
+    if (!g)
+        return EXIT_FAILURE;
+    gw_script_print_routes(g, stdout);
+    gw_generation_free(g, NULL, NULL);
+    return written(stdout, EXIT_SUCCESS);
+}
+
+int main(int argc, char *argv[])
+{
+    gw_options options;
+    gw_signals_ignore_pipe();
+    if (gw_options_parse(argc, argv, &options, stdout, stderr) < 0)
+        return GW_EXIT_USAGE;
+    switch (options.command) {
+    case GW_COMMAND_RUN:
+        return gw_supervise(options.script);
+    case GW_COMMAND_CHECK:
+        return check(options.script);
+    case GW_COMMAND_ROUTES:
+        return routes(options.script);
+    default:
+        return written(stdout, EXIT_SUCCESS);
+    }
+}

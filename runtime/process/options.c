@@ -1,0 +1,123 @@
+#include "process/options.h"
+
+static const char main_help[] = "gateway: an API gateway that is scripted in Lua\n"
+                                "\n"
+                                "usage:\n"
+                                "  gateway [run] SCRIPT     run it in the foreground\n"
+                                "  gateway check SCRIPT     load it as a reload would, and say what is wrong with it\n"
+                                "  gateway routes SCRIPT    print the routes in the order in which they are tried\n"
+                                "  gateway --version        print the version\n"
+                                "  gateway COMMAND --help   say more about a command\n"
+                                "\n"
+                                "example:\n"
+                                "  gateway examples/hello.lua &\n"
+                                "  curl http://127.0.0.1:8080/hello/world\n";
+
+static const char run_help[] = "usage: gateway [run] SCRIPT\n"
+                               "\n"
+                               "Runs the gateway in the foreground. Log lines (JSON, one a line) go to stdout.\n"
+                               "\n"
+                               "Saving the script, a file that it loads, or a plugin reloads it; so do SIGHUP and\n"
+                               "POST /reload at the admin address. A script with an error is refused, and the old\n"
+                               "one goes on serving.\n"
+                               "\n"
+                               "SIGTERM and SIGINT drain: no new connections, requests under way end, at most for\n"
+                               "the script's timeouts.drain (30 s by default). A second one exits at once.\n"
+                               "\n"
+                               "exit status: 0 after a drain, 1 when the script or a listener is refused at start,\n"
+                               "2 for wrong usage, 130 or 143 after a second SIGINT or SIGTERM.\n"
+                               "\n"
+                               "example:\n"
+                               "  gateway run gateway.lua\n";
+
+static const char check_help[] = "usage: gateway check SCRIPT\n"
+                                 "\n"
+                                 "Loads the script as a reload would, without listening anywhere. Errors go to\n"
+                                 "stderr, one a line, each with its file and line.\n"
+                                 "\n"
+                                 "exit status: 0 when a reload would take it, 1 when it would refuse it, 2 for wrong\n"
+                                 "usage.\n"
+                                 "\n"
+                                 "example:\n"
+                                 "  gateway check gateway.lua && kill -HUP \"$(pidof gateway)\"\n";
+
+static const char routes_help[] = "usage: gateway routes SCRIPT\n"
+                                  "\n"
+                                  "Prints the script's routes in the order in which they are tried, with what each\n"
+                                  "one matches and where it goes.\n"
+                                  "\n"
+                                  "exit status: as for gateway check.\n"
+                                  "\n"
+                                  "example:\n"
+                                  "  gateway routes gateway.lua\n";
+
+static const struct {
+    const char *word;
+    enum gw_command command;
+    const char *help;
+} commands[] = {
+    {"run", GW_COMMAND_RUN, run_help},
+    {"check", GW_COMMAND_CHECK, check_help},
+    {"routes", GW_COMMAND_ROUTES, routes_help},
+};
+
+static bool is(const char *word, const char *a, const char *b)
+{
+    return strcmp(word, a) == 0 || (b && strcmp(word, b) == 0);
+}
+
+static int wrong(FILE *err, const char *what, const char *word, const char *command)
+{
+    fprintf(err, word ? "gateway: %s \"%s\"\n" : "gateway: %s\n", what, word);
+    if (command)
+        fprintf(err, "try: gateway %s --help\n", command);
+    else
+        fprintf(err, "try: gateway --help\n");
+    return GW_INVALID;
+}
+
+int gw_options_parse(int argc, char *const argv[], gw_options *options, FILE *out, FILE *err)
+{
+    *options = (gw_options){.command = GW_COMMAND_RUN};
+    const char *help = main_help, *command = NULL;
+    int at = 1;
+    if (argc > 1) {
+        for (size_t i = 0; i < GW_COUNT(commands); i++) {
+            if (strcmp(argv[1], commands[i].word) == 0) {
+                options->command = commands[i].command;
+                help = commands[i].help;
+                command = commands[i].word;
+                at = 2;
+            }
+        }
+    }
+    bool only_files = false; /* after "--" */
+    for (; at < argc; at++) {
+        const char *word = argv[at];
+        if (!only_files && strcmp(word, "--") == 0) {
+            only_files = true;
+        } else if (!only_files && is(word, "--help", "-h")) {
+            fputs(help, out);
+            options->command = GW_COMMAND_DONE;
+            return GW_OK;
+        } else if (!only_files && !command && is(word, "--version", "-V")) {
+            fputs("gateway " GW_VERSION "\n", out);
+            options->command = GW_COMMAND_DONE;
+            return GW_OK;
+        } else if (!only_files && word[0] == '-' && word[1] != '\0') {
+            return wrong(err, "unknown option", word, command);
+        } else if (options->script) {
+            if (!command && !strpbrk(options->script, "./"))
+                return wrong(err, "unknown command", options->script, NULL);
+            return wrong(err, "one SCRIPT is expected, found a second one,", word, command);
+        } else if (word[0] == '\0') {
+            return wrong(err, "SCRIPT is an empty word", NULL, command);
+        } else {
+            options->script = word;
+        }
+    }
+    if (!options->script)
+        return wrong(err, command ? "a SCRIPT is expected behind the command" : "a SCRIPT or a command is expected", NULL,
+                     command);
+    return GW_OK;
+}

@@ -1,0 +1,24 @@
+/* The command line: which command, which script; and the help texts. Pure: prints to the given files, exits never. */
+#ifndef GW_PROCESS_OPTIONS_H
+#define GW_PROCESS_OPTIONS_H
+
+#include "base/base.h"
+#include <stdio.h>
+
+#ifndef GW_VERSION
+#define GW_VERSION "0.0.0"
+#endif
+
+#define GW_EXIT_USAGE 2 /* wrong words on the command line */
+
+enum gw_command { GW_COMMAND_DONE /* help or version was printed */, GW_COMMAND_RUN, GW_COMMAND_CHECK, GW_COMMAND_ROUTES };
+
+typedef struct gw_options {
+    enum gw_command command;
+    const char *script;
+} gw_options;
+
+/* 0: go on with *options. GW_INVALID: the words were wrong, why stands on `err`; exit with GW_EXIT_USAGE. */
+int gw_options_parse(int argc, char *const argv[], gw_options *options, FILE *out, FILE *err);
+
+#endif

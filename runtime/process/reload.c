@@ -1,0 +1,275 @@
+#define _GNU_SOURCE /* pthread_timedjoin_np */
+#include "process/reload.h"
+
+#include "base/clock.h"
+#include "process/admin.h"
+#include "process/supervisor.h"
+#include "process/watch.h"
+#include "script/script.h"
+#include <stdlib.h>
+#include <time.h>
+
+#define RESOLVE_SECONDS 5.0
+
+/* ---- building ---- */
+
+gw_generation *gw_load(const char *script, uint32_t workers, char **errors, char **warnings)
+{
+    gw_load_options options = {.workers = workers, .resolve_seconds = RESOLVE_SECONDS};
+    return gw_script_load(script, &options, errors, warnings);
+}
+
+static void *build(void *data)
+{
+    gw_supervisor *s = data;
+    gw_signals_block_all();
+    s->reloads.g = gw_load(s->script, s->worker_count, &s->reloads.errors, &s->reloads.warnings);
+    gw_loop_post(s->loop, &s->reloads.built);
+    return NULL;
+}
+
+/* ---- the end of a reload, good or bad ---- */
+
+void gw_reload_log_lines(gw_supervisor *s, enum gw_log_level level, const char *message, const char *member, const char *lines)
+{
+    char bytes[3000];
+    gw_text text = gw_text_on(bytes, sizeof bytes);
+    gw_lines_json(&text, lines, true);
+    gw_slice list = gw_text_done(&text);
+    gw_log_event(s->ring, level, message, "\"cause\":\"%s\",\"%s\":[%.*s]", s->reloads.cause, member, (int)list.len, list.ptr);
+}
+
+static void tell(gw_list *waiters, const gw_reload_result *result)
+{
+    while (!gw_list_empty(waiters)) {
+        gw_reload_waiter *w = gw_container_of(waiters->next, gw_reload_waiter, link);
+        gw_list_remove(&w->link);
+        w->done(w, result);
+    }
+}
+
+static void begin(gw_supervisor *s);
+
+static void finish(gw_supervisor *s, bool ok, gw_lines errors, gw_lines warnings)
+{
+    gw_reloads *r = &s->reloads;
+    gw_lines_clear(&r->last.errors);
+    gw_lines_clear(&r->last.warnings);
+    r->last = (gw_reload_result){
+        .ok = ok,
+        .draining = s->state != GW_SERVING,
+        .generation = s->live ? s->live->g->number : 0,
+        .cause = r->cause,
+        .at = r->began,
+        .seconds = (double)(gw_clock_monotonic_ns() - r->began_ns) / 1e9,
+        .errors = errors,
+        .warnings = warnings,
+    };
+    r->any = true;
+    if (ok)
+        r->succeeded++;
+    else
+        r->refused++;
+    if (warnings.text)
+        gw_reload_log_lines(s, GW_LOG_WARN, "the script was loaded with warnings", "warnings", warnings.text);
+    if (!ok)
+        gw_reload_log_lines(s, GW_LOG_ERROR, "reload refused: the old generation goes on", "errors", errors.text);
+    gw_release_waiting(s);
+    gw_watch_loaded(s->watch);
+    tell(&r->served, &r->last);
+    if (r->again)
+        begin(s);
+}
+
+static void on_built(gw_mail *mail, void *owner)
+{
+    (void)mail;
+    gw_supervisor *s = owner;
+    gw_reloads *r = &s->reloads;
+    pthread_join(r->builder, NULL);
+    r->building = false;
+    gw_lines errors = {0}, warnings = {0};
+    gw_lines_take(&errors, r->errors);
+    gw_lines_take(&warnings, r->warnings);
+    r->errors = r->warnings = NULL;
+    gw_generation *g = r->g;
+    r->g = NULL;
+    if (g && s->state != GW_SERVING) {
+        gw_generation_free(g, gw_release_orphan, s);
+        gw_lines_add(&errors, "the gateway is draining\n");
+        g = NULL;
+    }
+    bool ok = g && gw_generation_apply(s, g, &errors);
+    finish(s, ok, errors, warnings);
+}
+
+static void begin(gw_supervisor *s)
+{
+    gw_reloads *r = &s->reloads;
+    r->again = false;
+    r->cause = r->next_cause;
+    r->began_ns = gw_clock_monotonic_ns();
+    r->began = gw_clock_wall();
+    while (!gw_list_empty(&r->waiting)) {
+        gw_list *w = r->waiting.next;
+        gw_list_remove(w);
+        gw_list_push_back(&r->served, w);
+    }
+    gw_watch_loading(s->watch);
+    r->building = true;
+    if (pthread_create(&r->builder, NULL, build, s) != 0) {
+        r->building = false;
+        gw_lines errors = {0};
+        gw_lines_add(&errors, "the system gives no thread to build the generation on\n");
+        finish(s, false, errors, (gw_lines){0});
+    }
+}
+
+void gw_reload_request(gw_supervisor *s, const char *cause, gw_reload_waiter *waiter)
+{
+    gw_reloads *r = &s->reloads;
+    if (s->state != GW_SERVING) {
+        if (waiter) {
+            gw_reload_result refused = {
+                .draining = true, .cause = cause, .at = gw_clock_wall(), .generation = s->live ? s->live->g->number : 0};
+            gw_lines_add(&refused.errors, "the gateway is draining\n");
+            waiter->done(waiter, &refused);
+            gw_lines_clear(&refused.errors);
+        }
+        return;
+    }
+    if (waiter)
+        gw_list_push_back(&r->waiting, &waiter->link);
+    r->next_cause = cause;
+    if (r->building)
+        r->again = true;
+    else
+        begin(s);
+}
+
+void gw_reload_waiter_cancel(gw_reload_waiter *w)
+{
+    if (w->link.next)
+        gw_list_remove(&w->link);
+}
+
+void gw_reloads_init(gw_supervisor *s)
+{
+    gw_reloads *r = &s->reloads;
+    gw_list_init(&r->waiting);
+    gw_list_init(&r->served);
+    r->built.run = on_built;
+}
+
+bool gw_reloads_clear(gw_supervisor *s)
+{
+    gw_reloads *r = &s->reloads;
+    if (r->building) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += 2;
+        if (pthread_timedjoin_np(r->builder, NULL, &until) != 0)
+            return false;
+        r->building = false;
+        free(r->errors);
+        free(r->warnings);
+        if (r->g)
+            gw_generation_free(r->g, gw_release_orphan, s);
+        r->g = NULL;
+    }
+    gw_lines_clear(&r->last.errors);
+    gw_lines_clear(&r->last.warnings);
+    return true;
+}
+
+/* ---- taking a generation up ---- */
+
+static bool is_loopback(const gw_address *a)
+{
+    if (a->any.sa_family == AF_UNIX)
+        return true;
+    gw_ip ip = gw_ip_of(a);
+    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    if (memcmp(ip.bytes, mapped, sizeof mapped) == 0)
+        return ip.bytes[12] == 127;
+    static const uint8_t one[16] = {[15] = 1};
+    return memcmp(ip.bytes, one, sizeof one) == 0;
+}
+
+bool gw_generation_accept(const gw_generation *g, gw_lines *errors)
+{
+    if (!g->admin.text.ptr || is_loopback(&g->admin.at))
+        return true;
+    gw_lines_add(errors,
+                 "%.*s: gateway.admin \"%.*s\" can be reached from other machines, and the admin address asks nobody who they "
+                 "are: expected "
+                 "a loopback address (\"127.0.0.1:PORT\", \"[::1]:PORT\") or \"unix:/path\"\n",
+                 (int)g->admin.source.len, g->admin.source.ptr, (int)g->admin.text.len, g->admin.text.ptr);
+    return false;
+}
+
+static void log_serving(gw_supervisor *s, const gw_listening_change *change)
+{
+    const gw_generation *g = s->live->g;
+    char bytes[2500];
+    gw_text text = gw_text_on(bytes, sizeof bytes);
+    bool first = true;
+    for (gw_list *at = s->listening.next; at != &s->listening && !text.cut; at = at->next) {
+        gw_text mark = text;
+        if (!first)
+            gw_text_lit(&text, ",");
+        gw_text_json(&text, gw_slice_str(gw_container_of(at, gw_listening, link)->text));
+        if (text.cut)
+            text = mark, text.cut = true;
+        first = false;
+    }
+    gw_slice listeners = gw_text_done(&text);
+    gw_log_event(
+        s->ring, GW_LOG_INFO, "generation serving",
+        "\"generation\":%llu,\"digest\":\"%016llx\",\"cause\":\"%s\",\"routes\":%u,\"upstreams\":%u,\"listeners\":[%.*s],"
+        "\"listeners_added\":%u,\"listeners_removed\":%u,\"admin\":\"%s\",\"seconds\":%.6f",
+        (unsigned long long)g->number, (unsigned long long)g->digest, s->reloads.cause, g->route_count, g->upstream_count,
+        (int)listeners.len, listeners.ptr, change->added_count, change->removed_count, gw_admin_text(s->admin),
+        (double)(gw_clock_monotonic_ns() - s->reloads.began_ns) / 1e9);
+}
+
+bool gw_generation_apply(gw_supervisor *s, gw_generation *g, gw_lines *errors)
+{
+    gw_listening_change listening;
+    gw_admin_change admin = {0};
+    gw_live *live = NULL;
+    if (!gw_generation_accept(g, errors))
+        goto refused;
+    if (!gw_listening_prepare(s, g, &listening, errors))
+        goto refused;
+    if (!gw_admin_prepare(s->admin, &g->admin, &admin, errors))
+        goto refused_bound;
+    live = gw_live_new(s, g);
+    if (!live) {
+        gw_lines_add(errors, "%.*s: memory is out\n", (int)g->script.len, g->script.ptr);
+        goto refused_bound;
+    }
+    /* From here on nothing can fail. */
+    gw_live *old = s->live;
+    g->number = old ? old->g->number + 1 : 1;
+    if (gw_workers_meant(g->workers) != s->worker_count)
+        gw_log_event(s->ring, GW_LOG_WARN, "another number of workers needs a restart", "\"workers\":%u,\"asked\":%u",
+                     s->worker_count, gw_workers_meant(g->workers));
+    s->live = live;
+    atomic_store_explicit(&s->current, g, memory_order_release);
+    gw_listening_add(s, &listening);
+    if (old)
+        gw_live_retire(old);
+    gw_listening_remove_unwanted(s);
+    gw_admin_apply(s->admin, &admin);
+    gw_names_start(live->names);
+    log_serving(s, &listening);
+    return true;
+
+refused_bound:
+    gw_admin_discard(&admin);
+    gw_listening_discard(&listening);
+refused:
+    gw_generation_free(g, gw_release_orphan, s);
+    return false;
+}

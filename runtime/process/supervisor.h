@@ -1,0 +1,117 @@
+/* The supervisor: the control thread's state. It owns signals, file watching, the admin listener, the building of generations (on a
+ * thread of its own), the looking up of names, and the life of the workers. Everything in here is touched by that thread only, except
+ * where a field says otherwise.
+ *
+ *   gw_supervise ─► SERVING ──SIGTERM, SIGINT──► DRAINING ──all workers idle, or time is up──► STOPPING ──all ended──► returns */
+#ifndef GW_PROCESS_SUPERVISOR_H
+#define GW_PROCESS_SUPERVISOR_H
+
+#include "net/resolver.h"
+#include "net/signals.h"
+#include "process/reload.h"
+#include "process/worker.h"
+
+struct gw_admin;
+struct gw_watch;
+
+enum gw_supervisor_state { GW_SERVING, GW_DRAINING, GW_STOPPING };
+
+/* Something that may be given back only while no generation is being built: a build that is refused frees at once the endpoints that
+ * nobody else names, and must not be made the last owner of one that workers still hold connections to. */
+typedef struct gw_release {
+    struct gw_release *next;
+    void (*run)(struct gw_supervisor *s, struct gw_release *r);
+} gw_release;
+
+/* A generation that workers use or used. */
+typedef struct gw_live {
+    gw_generation *g;
+    struct gw_supervisor *supervisor;
+    struct gw_names *names; /* lookups that go on while it is current; NULL: none */
+    gw_round *retire;
+    gw_mail freed; /* the last worker is done with it */
+    gw_release release;
+} gw_live;
+
+typedef struct gw_supervisor {
+    const char *script;
+    gw_loop *loop;
+    gw_log *log;
+    gw_log_ring *ring;                /* the control thread's */
+    _Atomic(gw_generation *) current; /* read by every worker */
+    gw_live *live;                    /* of `current` */
+    uint32_t retired;                 /* generations that still drain */
+    uint32_t worker_count;            /* fixed for the life of the process */
+    gw_worker **workers;
+    uint32_t workers_running, workers_idle, workers_ended;
+    gw_list listening; /* of gw_listening */
+    gw_signals signals;
+    gw_resolver *resolver;
+    gw_reloads reloads;
+    struct gw_watch *watch;
+    struct gw_admin *admin;
+    gw_release *releases;      /* waiting for a build to end */
+    gw_list orphans, dropping; /* endpoints that nobody names, by their link: waiting; on their round */
+    gw_round *drop;
+    gw_timeout deadline; /* of the drain */
+    enum gw_supervisor_state state;
+    int64_t started_ns;
+    int stop_signal; /* the first one; 0: none */
+} gw_supervisor;
+
+/* Runs the gateway until it is told to end; the process's exit status. */
+int gw_supervise(const char *script);
+
+/* How many workers `asked` means: itself, or for 0 the processors this process may use. */
+uint32_t gw_workers_meant(uint32_t asked);
+
+/* ---- from the workers' mails ---- */
+void gw_supervisor_worker_idle(gw_supervisor *s, gw_worker *w);
+void gw_supervisor_worker_ended(gw_supervisor *s, gw_worker *w);
+
+/* ---- release.c: giving back what outlived its generation ---- */
+void gw_release_soon(gw_supervisor *s, gw_release *r); /* now, or when the build under way has ended */
+void gw_release_waiting(gw_supervisor *s);             /* a build has ended */
+void gw_release_at_end(gw_supervisor *s);              /* the workers' threads have ended */
+/* gw_endpoint_set_free's and gw_generation_free's `orphan`, with the supervisor as data. */
+void gw_release_orphan(gw_endpoint *e, void *data);
+/* NULL: memory is out; then the generation is still the caller's. */
+gw_live *gw_live_new(gw_supervisor *s, gw_generation *g);
+void gw_live_discard(gw_live *live); /* never published: frees it and its generation */
+void gw_live_retire(gw_live *live);  /* no longer current: it is freed when the last request has left it */
+
+/* ---- listening.c: sockets by generation ---- */
+typedef struct gw_listening gw_listening;
+struct gw_listening {
+    gw_list link;
+    gw_address asked, at;       /* they differ for port 0 */
+    char text[GW_ADDRESS_TEXT]; /* of `at` */
+    bool wanted;                /* by the generation that is being prepared */
+    uint32_t count;             /* of `worker` */
+    gw_round *add, *remove;
+    struct gw_listening_worker {
+        gw_listener listener;
+        int fd;
+    } __attribute__((aligned(GW_CACHE_LINE))) worker[];
+};
+typedef struct gw_listening_change {
+    gw_list added;
+    uint32_t added_count, removed_count;
+} gw_listening_change;
+/* Binds what is new in `g`. False: something could not be bound; what it was stands in `errors`, and nothing is left open. */
+struct gw_lines;
+bool gw_listening_prepare(gw_supervisor *s, const gw_generation *g, gw_listening_change *change, struct gw_lines *errors);
+void gw_listening_discard(gw_listening_change *change);
+void gw_listening_add(gw_supervisor *s, gw_listening_change *change); /* the new ones begin to accept */
+void gw_listening_remove_unwanted(gw_supervisor *s);
+void gw_listening_remove_all(gw_supervisor *s);
+
+/* ---- names.c: endpoints that are names, looked up again and again ---- */
+typedef struct gw_names gw_names;
+/* *names NULL: nothing to look up. 0 or GW_NOMEM. */
+int gw_names_new(gw_supervisor *s, gw_generation *g, gw_names **names);
+void gw_names_start(gw_names *names);
+void gw_names_stop(
+    gw_names *names); /* the generation is no longer current; frees itself when its last lookup has ended. NULL is fine */
+
+#endif
