@@ -2,6 +2,7 @@
  * be called at the latest. */
 #include "net/resolver.h"
 #include <ares.h>
+#include <arpa/inet.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -193,6 +194,18 @@ static size_t take_answer(const struct ares_addrinfo *answer, uint16_t port, gw_
     return count;
 }
 
+/* An IP needs no resolver (and c-ares 1.18 asks the servers about some all the same). */
+static size_t take_literal(const char *name, uint16_t port, gw_address *out)
+{
+    struct sockaddr_in v4 = {.sin_family = AF_INET};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+    if (inet_pton(AF_INET, name, &v4.sin_addr) == 1)
+        return take_address((const struct sockaddr *)&v4, port, out);
+    if (inet_pton(AF_INET6, name, &v6.sin6_addr) == 1)
+        return take_address((const struct sockaddr *)&v6, port, out);
+    return 0;
+}
+
 /* RFC 6761 section 6.3: "localhost" is the loopback address, with or without /etc/hosts. */
 static size_t take_localhost(uint16_t port, gw_address *out)
 {
@@ -230,6 +243,13 @@ void gw_resolve(gw_resolver *r, const char *name, uint16_t port, gw_resolved *do
 {
     if (r->doomed) {
         done(data, GW_EOF, ares_strerror(ARES_EDESTRUCTION), NULL, 0);
+        return;
+    }
+    gw_address literal;
+    if (take_literal(name, port, &literal)) {
+        enter(r); /* the callback may free the resolver */
+        done(data, GW_OK, NULL, &literal, 1);
+        leave(r);
         return;
     }
     query *q = malloc(sizeof *q);
