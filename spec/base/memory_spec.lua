@@ -19,7 +19,9 @@ describe("a buffer pool", function()
   end)
   after_each(function() C.gw_buffer_pool_clear(pool) end)
 
-  for _, case in ipairs { { 0, STANDARD }, { 1, STANDARD }, { STANDARD, STANDARD }, { STANDARD + 1, STANDARD + 1 }, { 1e6, 1e6 } } do
+  for _, case in ipairs {
+    { 0, STANDARD }, { 1, STANDARD }, { STANDARD, STANDARD }, { STANDARD + 1, STANDARD + 1 }, { 1e6, 1e6 },
+  } do
     it(("gives %d bytes of room in a buffer of %d"):format(case[1], case[2]), function()
       local b = C.gw_buffer_take(pool, case[1])
       assert.equal(case[2], b.cap)

@@ -5,9 +5,9 @@
 #     spec/support/install.sh build test     and what ./spec/run needs on top
 set -eu
 
-build_packages="gcc libc6-dev cmake ninja-build pkg-config ca-certificates
+build_packages="gcc libc6-dev cmake ninja-build pkg-config
     libluajit-5.1-dev libev-dev libhttp-parser-dev libyaml-dev libc-ares-dev"
-test_packages="luajit lua-busted lua-filesystem lua-cjson lua-check clang-format procps"
+test_packages="luajit lua-busted lua-filesystem lua-cjson lua-check clang-format"
 
 wanted=""
 for set in "$@"; do
