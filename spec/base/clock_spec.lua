@@ -20,6 +20,7 @@ describe("dates", function()
     { "milliseconds, rounded", 1769860800.1236, "2026-01-31T12:00:00.124Z", "Sat, 31 Jan 2026 12:00:00 GMT" },
     { "a second that is nearly over", 1769860800.9996, "2026-01-31T12:00:01.000Z", "Sat, 31 Jan 2026 12:00:00 GMT" },
     { "a leap day", 951782400, "2000-02-29T00:00:00.000Z", "Tue, 29 Feb 2000 00:00:00 GMT" },
+    { "the first day behind one, where 400 years begin", 951868800, "2000-03-01T00:00:00.000Z", "Wed, 01 Mar 2000 00:00:00 GMT" },
     { "the last second of February in a year that is no leap year", 4107542399, "2100-02-28T23:59:59.000Z",
       "Sun, 28 Feb 2100 23:59:59 GMT" },
     { "the day after it", 4107542400, "2100-03-01T00:00:00.000Z", "Mon, 01 Mar 2100 00:00:00 GMT" },
