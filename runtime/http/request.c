@@ -243,12 +243,16 @@ int gw_request_parse(gw_request *r, const char *head, size_t len, const gw_head_
         return GW_INVALID;
 
     gw_reading g;
-    g.target = r->target;
-    if (gw_read_head(&g, HTTP_REQUEST, &r->headers, at, fields, end, limits, bad) != GW_OK)
+    if (gw_read_fields(&g, &r->headers, fields, end, limits, bad) != GW_OK)
         return GW_INVALID;
-    if (gw_unlikely(r->method == GW_METHOD_OTHER &&
-                    !gw_slice_equal(r->method_name, gw_slice_str(http_method_str((enum http_method)g.parser.method)))))
-        return gw_refuse(bad, 501, "unknown method");
+    const uint64_t twice = 1ULL << GW_H_CONTENT_LENGTH | 1ULL << GW_H_TRANSFER_ENCODING | 1ULL << GW_H_UPGRADE;
+    if (GW_ALWAYS_TWICE || r->method == GW_METHOD_OTHER || (r->headers.present & twice)) {
+        gw_second second;
+        if (gw_read_twice(HTTP_REQUEST, &r->headers, r->target, at, end, &second, bad) != GW_OK)
+            return GW_INVALID;
+        if (gw_unlikely(!gw_slice_equal(r->method_name, gw_slice_str(second.method))))
+            return gw_refuse(bad, 501, "unknown method");
+    }
 
     gw_connection_options options;
     if (check_host(r, default_port, at, bad) != GW_OK ||

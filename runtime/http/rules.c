@@ -12,11 +12,6 @@ __attribute__((constructor)) static void lift_parser_bound(void)
     http_parser_set_max_header_size(INT32_MAX);
 }
 
-static inline gw_reading *reading_of(http_parser *p)
-{
-    return gw_container_of(p, gw_reading, parser);
-}
-
 static int refuse_name(gw_reading *g, const char *at, size_t len)
 {
     if (len == 0)
@@ -31,26 +26,9 @@ static int refuse_name(gw_reading *g, const char *at, size_t len)
     return gw_refuse(g->bad, 400, "invalid character in a field name");
 }
 
-static int on_field(http_parser *p, const char *at, size_t len)
-{
-    gw_reading *g = reading_of(p);
-    gw_headers *h = g->headers;
-    if (gw_unlikely(g->value_next || at != g->cursor || at + len >= g->end || at[len] != ':'))
-        return gw_refuse(g->bad, 400, "malformed field line");
-    if (gw_unlikely(h->count >= g->most))
-        return gw_refuse(g->bad, 431, "too many header fields");
-    gw_header *f = &h->item[h->count];
-    f->name = gw_slice_of(at, len);
-    f->id = (uint8_t)gw_header_id_of(f->name);
-    f->nominated = false;
-    if (f->id == GW_H_OTHER && gw_unlikely(!gw_header_name_valid(f->name)))
-        return refuse_name(g, at, len);
-    g->cursor = at + len + 1;
-    g->value_next = true;
-    return 0;
-}
-
 /* The fields that decide where a message ends or whom it is for may stand there once. */
+#define SINGLE_FIELDS (1ULL << GW_H_HOST | 1ULL << GW_H_CONTENT_LENGTH | 1ULL << GW_H_TRANSFER_ENCODING)
+
 static int note_single(gw_reading *g, const gw_header *f, bool again)
 {
     switch (f->id) {
@@ -71,65 +49,52 @@ static int note_single(gw_reading *g, const gw_header *f, bool again)
     }
 }
 
-static int on_value(http_parser *p, const char *at, size_t len)
+/* A field line: name ':' OWS value OWS CRLF. */
+static int read_field(gw_reading *g)
 {
-    gw_reading *g = reading_of(p);
     gw_headers *h = g->headers;
-    if (gw_unlikely(!g->value_next)) /* http-parser goes on with the value of the line before */
-        return gw_refuse(g->bad, 400, "obs-fold");
-    const char *value = g->cursor, *end = g->end;
+    const char *name = g->cursor, *at = name, *end = g->end;
+    while (at < end && gw_char_is(*at, GW_CHAR_TOKEN))
+        at++;
+    if (gw_unlikely(at == name || at == end || *at != ':')) {
+        const char *stop = at;
+        while (stop < end && *stop != ':' && *stop != '\r' && *stop != '\n')
+            stop++;
+        if (gw_char_is_space(*name))
+            return gw_refuse(g->bad, 400, "obs-fold or whitespace before a field name");
+        if (stop == end || *stop != ':')
+            return gw_refuse(g->bad, 400, "field line without a colon");
+        return refuse_name(g, name, (size_t)(stop - name));
+    }
+    if (gw_unlikely(h->count >= g->most))
+        return gw_refuse(g->bad, 431, "too many header fields");
+    gw_header *f = &h->item[h->count];
+    f->name = gw_slice_of(name, (size_t)(at - name));
+    f->id = (uint8_t)gw_header_id_of(f->name);
+    f->nominated = false;
+
+    const char *value = at + 1;
     while (value < end && gw_char_is_space(*value))
         value++;
-    /* http-parser reports an empty value only when it has seen the line after it. */
-    const char *stop = value + len;
-    if (gw_unlikely((size_t)(end - value) < len + 2 || at != (len ? value : value + 2)))
-        return gw_refuse(g->bad, 400, "obs-fold or malformed field line");
-    if (gw_unlikely(stop[0] != '\r' || stop[1] != '\n'))
-        return gw_refuse(g->bad, 400, stop[0] == '\r' ? "CR without LF in the head" : "bare LF in the head");
+    const char *stop = memchr(value, '\r', (size_t)(end - value));
+    if (gw_unlikely(!stop || end - stop < 2 || stop[1] != '\n'))
+        return gw_refuse(g->bad, 400, stop ? "CR without LF in the head" : "bare LF in the head");
     g->cursor = stop + 2;
-    g->value_next = false;
     while (stop > value && gw_char_is_space(stop[-1]))
         stop--;
-    gw_header *f = &h->item[h->count++];
     f->value = gw_slice_of(value, (size_t)(stop - value));
     if (gw_unlikely(!gw_header_value_valid(f->value)))
         return gw_refuse(g->bad, 400, "control character in a field value");
+    h->count++;
     if (f->id == GW_H_OTHER)
-        return 0;
+        return GW_OK;
     bool again = gw_headers_has(h, (enum gw_header_id)f->id);
     h->present |= 1ULL << f->id;
     return note_single(g, f, again);
 }
 
-static int on_target(http_parser *p, const char *at, size_t len)
-{
-    gw_reading *g = reading_of(p);
-    if (gw_unlikely(at != g->target.ptr || len != g->target.len))
-        return gw_refuse(g->bad, 400, "malformed target");
-    g->target_read = true;
-    return 0;
-}
-
-/* Stops http-parser here: bodies and upgrades are not its business. */
-static int on_complete(http_parser *p)
-{
-    gw_reading *g = reading_of(p);
-    if (g->value_next || g->end - g->cursor != 2 || g->cursor[0] != '\r' || g->cursor[1] != '\n')
-        gw_refuse(g->bad, 400, "malformed end of the head");
-    else
-        g->complete = true;
-    return -1;
-}
-
-static const http_parser_settings settings = {
-    .on_url = on_target,
-    .on_header_field = on_field,
-    .on_header_value = on_value,
-    .on_headers_complete = on_complete,
-};
-
-int gw_read_head(gw_reading *g, enum http_parser_type type, gw_headers *headers, const char *start, const char *fields,
-                 const char *end, const gw_head_limits *limits, gw_bad_head *bad)
+int gw_read_fields(gw_reading *g, gw_headers *headers, const char *fields, const char *end, const gw_head_limits *limits,
+                   gw_bad_head *bad)
 {
     headers->count = 0;
     headers->present = 0;
@@ -139,40 +104,96 @@ int gw_read_head(gw_reading *g, enum http_parser_type type, gw_headers *headers,
     g->bad = bad;
     g->length = g->coding = GW_NO_SLICE;
     g->most = limits->headers < GW_HEADERS_LIMIT ? limits->headers : GW_HEADERS_LIMIT;
-    g->value_next = g->complete = g->target_read = false;
-    bad->status = 0;
+    while (end - g->cursor >= 2 && *g->cursor != '\r')
+        if (gw_unlikely(read_field(g) != GW_OK))
+            return GW_INVALID;
+    if (gw_unlikely(end - g->cursor != 2 || g->cursor[0] != '\r' || g->cursor[1] != '\n'))
+        return gw_refuse(bad, 400, end - g->cursor < 2 ? "incomplete head" : "malformed end of the head");
+    return GW_OK;
+}
 
-    http_parser_init(&g->parser, type);
-    /* Field values are checked here, and more strictly. */
-    g->parser.lenient_http_headers = 1;
-    http_parser_execute(&g->parser, &settings, start, (size_t)(end - start));
-    if (gw_unlikely(bad->status != 0))
-        return GW_INVALID;
-    if (gw_likely(g->complete && (type == HTTP_RESPONSE || g->target_read)))
+/* ---- http-parser's reading, held against ours ---- */
+
+typedef struct second_reading {
+    http_parser parser;
+    const gw_headers *headers;
+    gw_slice target;
+    const char *end;
+    uint32_t at;          /* field that comes next */
+    bool name_read, target_read, complete;
+} second_reading;
+
+static inline second_reading *second_of(http_parser *p)
+{
+    return gw_container_of(p, second_reading, parser);
+}
+
+static int second_target(http_parser *p, const char *at, size_t len)
+{
+    second_reading *s = second_of(p);
+    s->target_read = at == s->target.ptr && len == s->target.len;
+    return s->target_read ? 0 : -1;
+}
+
+static int second_name(http_parser *p, const char *at, size_t len)
+{
+    second_reading *s = second_of(p);
+    if (s->name_read || s->at >= s->headers->count)
+        return -1;
+    gw_slice name = s->headers->item[s->at].name;
+    s->name_read = at == name.ptr && len == name.len;
+    return s->name_read ? 0 : -1;
+}
+
+static int second_value(http_parser *p, const char *at, size_t len)
+{
+    second_reading *s = second_of(p);
+    if (!s->name_read)
+        return -1;
+    gw_slice value = s->headers->item[s->at++].value;
+    s->name_read = false;
+    /* It leaves whitespace at the end of a value, and says that one is empty only when it has seen the line after it. */
+    if (len == 0)
+        return value.len == 0 ? 0 : -1;
+    if (value.len == 0 || at != value.ptr || len < value.len)
+        return -1;
+    while (len > value.len && gw_char_is_space(at[len - 1]))
+        len--;
+    return len == value.len ? 0 : -1;
+}
+
+/* Stops http-parser here: bodies and upgrades are not its business. */
+static int second_complete(http_parser *p)
+{
+    second_reading *s = second_of(p);
+    s->complete = !s->name_read && s->at == s->headers->count;
+    return -1;
+}
+
+static const http_parser_settings second_settings = {
+    .on_url = second_target,
+    .on_header_field = second_name,
+    .on_header_value = second_value,
+    .on_headers_complete = second_complete,
+};
+
+int gw_read_twice(enum http_parser_type type, const gw_headers *headers, gw_slice target, const char *start, const char *end,
+                  gw_second *found, gw_bad_head *bad)
+{
+    second_reading s = {.headers = headers, .target = target, .end = end};
+    http_parser_init(&s.parser, type);
+    s.parser.lenient_http_headers = 1; /* field values are checked already, and more strictly */
+    http_parser_execute(&s.parser, &second_settings, start, (size_t)(end - start));
+    found->method = type == HTTP_REQUEST ? http_method_str((enum http_method)s.parser.method) : "";
+    found->status = s.parser.status_code;
+    if (gw_likely(s.complete && (type == HTTP_RESPONSE || s.target_read)))
         return GW_OK;
-    switch (HTTP_PARSER_ERRNO(&g->parser)) {
-    case HPE_INVALID_METHOD:
+    if (HTTP_PARSER_ERRNO(&s.parser) == HPE_INVALID_METHOD)
         return gw_refuse(bad, 501, "unknown method");
-    case HPE_INVALID_HEADER_TOKEN: {
-        /* It stopped inside a name: the cursor stands at its first byte. */
-        const char *stop = g->cursor;
-        while (stop < end && *stop != ':' && *stop != '\r' && *stop != '\n')
-            stop++;
-        if (g->value_next)
-            return gw_refuse(bad, 400, "invalid character in a field value");
-        if (stop == end || *stop != ':')
-            return gw_refuse(bad, 400, "field line without a colon");
-        return refuse_name(g, g->cursor, (size_t)(stop - g->cursor));
-    }
-    case HPE_LF_EXPECTED:
-        return gw_refuse(bad, 400, "CR without LF in the head");
-    case HPE_INVALID_CONTENT_LENGTH:
-        return gw_refuse(bad, 400, "malformed Content-Length");
-    case HPE_OK:
-        return gw_refuse(bad, 400, "incomplete head");
-    default:
-        return gw_refuse(bad, 400, http_errno_description(HTTP_PARSER_ERRNO(&g->parser)));
-    }
+    return gw_refuse(bad, 400, HTTP_PARSER_ERRNO(&s.parser) == HPE_INVALID_CONTENT_LENGTH ? "malformed Content-Length"
+                               : HTTP_PARSER_ERRNO(&s.parser) >= HPE_CB_message_begin && HTTP_PARSER_ERRNO(&s.parser) <= HPE_CB_chunk_complete
+                                   ? "the head can be read in two ways"
+                                   : http_errno_description(HTTP_PARSER_ERRNO(&s.parser)));
 }
 
 int gw_rules_framing(const gw_reading *g, int minor, enum gw_framing *framing, uint64_t *length, gw_bad_head *bad)

@@ -1,7 +1,5 @@
 #include "http/url.h"
 
-#include <arpa/inet.h>
-
 #include "http/chars.h"
 
 static int refuse(const char **reason, const char *text)
@@ -165,15 +163,54 @@ gw_slice gw_cookie_get(gw_slice cookie, gw_slice name)
     return GW_NO_SLICE;
 }
 
-static bool is_ipv6(const char *at, size_t len)
+/* Four decimal numbers up to 255 without leading zeros. */
+static bool is_ipv4(const char *p, const char *end)
 {
-    char text[INET6_ADDRSTRLEN];
-    struct in6_addr address;
-    if (len >= sizeof text || memchr(at, '\0', len))
-        return false;
-    memcpy(text, at, len);
-    text[len] = '\0';
-    return inet_pton(AF_INET6, text, &address) == 1;
+    for (int part = 0; part < 4; part++) {
+        const char *first = p;
+        int n = 0;
+        while (p < end && p - first < 3 && *p >= '0' && *p <= '9')
+            n = n * 10 + (*p++ - '0');
+        if (p == first || n > 255 || (*first == '0' && p - first > 1))
+            return false;
+        if (part < 3 && (p == end || *p++ != '.'))
+            return false;
+    }
+    return p == end;
+}
+
+/* RFC 4291 section 2.2, without a zone. */
+static bool is_ipv6(const char *p, const char *end)
+{
+    int groups = 0;
+    bool gap = false;
+    while (p < end) {
+        if (*p == ':') { /* only at the start or behind a group */
+            if (gap || end - p < 2 || p[1] != ':')
+                return false;
+            gap = true;
+            p += 2;
+            continue;
+        }
+        const char *first = p;
+        while (p < end && p - first < 4 && gw_char_is(*p, GW_CHAR_HEX))
+            p++;
+        if (p < end && *p == '.') {
+            if (!is_ipv4(first, end))
+                return false;
+            groups += 2;
+            break;
+        }
+        if (p == first || ++groups > 8)
+            return false;
+        if (p == end)
+            break;
+        if (*p != ':' || end - p < 2)
+            return false;
+        if (p[1] != ':')
+            p++;
+    }
+    return gap ? groups < 8 : groups == 8;
 }
 
 /* ":" 1*5DIGIT up to 65535, or nothing. */
@@ -203,7 +240,7 @@ int gw_authority_split(gw_slice authority, gw_slice *host, int *port)
     const char *p = authority.ptr, *end = p + authority.len;
     if (*p == '[') {
         const char *close = memchr(p, ']', authority.len);
-        if (!close || !is_ipv6(p + 1, (size_t)(close - p - 1)))
+        if (!close || !is_ipv6(p + 1, close))
             return GW_INVALID;
         p = close + 1;
     } else {
