@@ -235,6 +235,24 @@ gw_ip gw_ip_of(const gw_address *a)
     return ip;
 }
 
+/* Once a request, so by hand: inet_ntop goes through sprintf. */
+static size_t v4_text(const uint8_t *bytes, char *out)
+{
+    char *at = out;
+    for (int i = 0; i < 4; i++) {
+        unsigned n = bytes[i];
+        if (i)
+            *at++ = '.';
+        if (n >= 100)
+            *at++ = (char)('0' + n / 100);
+        if (n >= 10)
+            *at++ = (char)('0' + n / 10 % 10);
+        *at++ = (char)('0' + n % 10);
+    }
+    *at = 0;
+    return (size_t)(at - out);
+}
+
 size_t gw_ip_text(const gw_ip *ip, char out[48])
 {
     static const gw_ip none;
@@ -243,9 +261,8 @@ size_t gw_ip_text(const gw_ip *ip, char out[48])
         return 4;
     }
     if (memcmp(ip->bytes, mapped, sizeof mapped) == 0)
-        inet_ntop(AF_INET, ip->bytes + 12, out, 48);
-    else
-        inet_ntop(AF_INET6, ip->bytes, out, 48);
+        return v4_text(ip->bytes + 12, out);
+    inet_ntop(AF_INET6, ip->bytes, out, 48);
     return strlen(out);
 }
 

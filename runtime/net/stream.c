@@ -4,7 +4,8 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
-#define PIECES 16 /* what is left over is written in as many at a time */
+#define PIECES 16      /* what is left over is written in as many at a time */
+#define FLAT_MOST 2048 /* pieces that are together no longer go out as one: the copy costs less than the kernel's walk over a list */
 
 static int status_of(int error)
 {
@@ -323,6 +324,18 @@ int gw_stream_write(gw_stream *s, const struct iovec *iov, int count)
         total += iov[i].iov_len;
     if (gw_unlikely(total == 0))
         return s->overflow ? GW_AGAIN : GW_OK;
+    char flat[FLAT_MOST];
+    struct iovec one = {flat, total};
+    if (count > 1 && total <= sizeof flat) {
+        char *at = flat;
+        for (int i = 0; i < count; i++)
+            if (iov[i].iov_len) {
+                memcpy(at, iov[i].iov_base, iov[i].iov_len);
+                at += iov[i].iov_len;
+            }
+        iov = &one;
+        count = 1;
+    }
     int64_t sent = 0;
     if (gw_likely(!s->overflow)) {
         sent = send_pieces(s, iov, count);
