@@ -1,6 +1,5 @@
 std = "luajit"
-max_line_length = 130
-max_comment_line_length = 140
+max_line_length = 140
 self = false -- methods may leave it unused
 codes = true
 cache = false
