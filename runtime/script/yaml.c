@@ -11,7 +11,7 @@
 #include <yaml.h>
 
 #define CORE_TAG "tag:yaml.org,2002:"
-#define EXACT_MOST 9007199254740992.0 /* 2^53: beyond it a double skips whole numbers */
+#define EXACT_MOST (1ULL << 53) /* 2^53: beyond it a double skips whole numbers */
 
 enum node_kind { NODE_NULL, NODE_FALSE, NODE_TRUE, NODE_NUMBER, NODE_FLOAT, NODE_STRING, NODE_LIST, NODE_MAP, NODE_END };
 
@@ -164,16 +164,16 @@ static bool is_float(gw_slice s)
 
 static int emit_integer(reader *r, yaml_mark_t at, gw_slice s, int base)
 {
-    double value = 0;
+    uint64_t value = 0;
     bool negative = s.ptr[0] == '-';
     for (size_t i = base == 10 ? negative || s.ptr[0] == '+' : 2; i < s.len && value <= EXACT_MOST; i++) {
         int c = s.ptr[i] | 0x20;
-        value = value * base + (c >= 'a' ? c - 'a' + 10 : s.ptr[i] - '0');
+        value = value * (uint64_t)base + (uint64_t)(c >= 'a' ? c - 'a' + 10 : s.ptr[i] - '0');
     }
     if (value > EXACT_MOST)
         return refuse(r, at, "found the number %.*s, expected one up to 2^53 (put text in quotes)",
                       (int)(s.len > 60 ? 60 : s.len), s.ptr);
-    emit(r, NODE_NUMBER, at)->number = negative ? -value : value;
+    emit(r, NODE_NUMBER, at)->number = negative ? -(double)value : (double)value;
     return GW_OK;
 }
 
