@@ -52,6 +52,7 @@ typedef struct gw_admin_client {
     const char *allow; /* with 405 */
     bool keep;         /* the connection goes on after the answer */
     bool head_only;
+    bool begun;      /* bytes of a request have come: its time runs */
     bool ended;      /* the client sends no more */
     bool processing; /* on the stack below: closing is left to it */
     bool closed;
@@ -108,6 +109,7 @@ static void answer(gw_admin_client *c, int status, const char *type, const char 
     c->allow = NULL;
     c->state = CLIENT_HEAD;
     c->scan = (gw_head_scan_state){0};
+    c->begun = false;
     gw_stream_timeout(&c->stream, IDLE_SECONDS);
     if (!c->keep || c->ended) {
         c->state = CLIENT_LINGER;
@@ -337,8 +339,9 @@ static void client_process(gw_admin_client *c)
     if (c->in && gw_buffer_used(c->in) == 0) {
         gw_buffer_give(&c->admin->buffers, c->in);
         c->in = NULL;
-    } else if (c->in && c->state == CLIENT_HEAD && !gw_stream_blocked(&c->stream) && c->scan.lines == 0 && c->scan.at > 0) {
-        gw_stream_timeout(&c->stream, HEAD_SECONDS); /* a request has begun */
+    } else if (c->in && c->state == CLIENT_HEAD && !c->begun && !gw_stream_blocked(&c->stream)) {
+        c->begun = true;
+        gw_stream_timeout(&c->stream, HEAD_SECONDS);
     }
 }
 
@@ -385,7 +388,7 @@ static void on_failed(gw_stream *stream, int status)
 static void on_expired(gw_stream *stream)
 {
     gw_admin_client *c = gw_container_of(stream, gw_admin_client, stream);
-    if (c->state == CLIENT_BODY || (c->state == CLIENT_HEAD && c->in)) {
+    if (!gw_stream_blocked(stream) && (c->state == CLIENT_BODY || (c->state == CLIENT_HEAD && c->begun))) {
         c->keep = c->head_only = false;
         refuse(c, 408, "the request did not come to its end in time");
         c->processing = true;
@@ -474,8 +477,7 @@ bool gw_admin_prepare(gw_admin *a, const gw_listen_spec *spec, gw_admin_change *
     char message[256];
     if (gw_listen_bind(&change->at, 1, &change->fd, message, sizeof message) == 0)
         return true;
-    gw_lines_add(errors, "%.*s: cannot listen on the admin address %.*s: %s\n", (int)spec->source.len, spec->source.ptr,
-                 (int)spec->text.len, spec->text.ptr, message);
+    gw_lines_add(errors, "%.*s: cannot listen on the admin address %s\n", (int)spec->source.len, spec->source.ptr, message);
     change->changed = false;
     return false;
 }

@@ -70,8 +70,7 @@ static gw_listening *make(gw_supervisor *s, const gw_listen_spec *spec, gw_lines
     }
     char message[256];
     if (gw_listen_bind(&l->at, (int)s->worker_count, fds, message, sizeof message) < 0) {
-        gw_lines_add(errors, "%.*s: cannot listen on %.*s: %s\n", (int)spec->source.len, spec->source.ptr, (int)spec->text.len,
-                     spec->text.ptr, message);
+        gw_lines_add(errors, "%.*s: cannot listen on %s\n", (int)spec->source.len, spec->source.ptr, message);
         gw_round_discard(l->add);
         gw_round_discard(l->remove);
         free(l);

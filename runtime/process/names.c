@@ -94,11 +94,8 @@ static int renew(gw_names *names, gw_upstream *u)
     gw_supervisor *s = names->supervisor;
     uint32_t total = u->fixed_count, at = 0;
     for (uint32_t i = 0; i < names->count; i++) {
-        if (names->named[i].upstream != u)
-            continue;
-        if (!names->named[i].known)
-            return GW_OK; /* what we have of that name is in the present set only */
-        total += names->named[i].count;
+        if (names->named[i].upstream == u)
+            total += names->named[i].count;
     }
     gw_address *addresses = calloc(total, sizeof *addresses);
     uint32_t *weights = calloc(total, sizeof *weights);
@@ -198,6 +195,31 @@ static void look_up(gw_named *n)
     gw_resolve(n->all->supervisor->resolver, n->name->name, n->name->port, on_answer, n);
 }
 
+/* The same name of the same upstream in the generation that serves now; NULL: none, or it was never found there either. */
+static const gw_named *known_before(const gw_names *before, const gw_named *n)
+{
+    for (uint32_t i = 0; before && i < before->count; i++) {
+        const gw_named *b = &before->named[i];
+        if (b->known && b->name->port == n->name->port && strcmp(b->name->name, n->name->name) == 0 &&
+            gw_slice_equal(b->upstream->name, n->upstream->name))
+            return b;
+    }
+    return NULL;
+}
+
+/* A name that could not be looked up while this generation was loaded goes on with the addresses it has. */
+static int inherit(gw_names *names, const gw_names *before)
+{
+    for (uint32_t i = 0; i < names->count; i++) {
+        gw_named *n = &names->named[i];
+        const gw_named *b = n->known ? NULL : known_before(before, n);
+        n->failing = !n->known; /* the load has said so */
+        if (b && (!take_answer(n, b->addresses, b->count) || renew(names, n->upstream) < 0))
+            return GW_NOMEM;
+    }
+    return GW_OK;
+}
+
 int gw_names_new(gw_supervisor *s, gw_generation *g, gw_names **out)
 {
     *out = NULL;
@@ -233,6 +255,10 @@ int gw_names_new(gw_supervisor *s, gw_generation *g, gw_names **out)
             }
         }
     }
+    if (inherit(names, s->live ? s->live->names : NULL) < 0) {
+        free_names(names);
+        return GW_NOMEM;
+    }
     *out = names;
     return GW_OK;
 }
@@ -243,7 +269,7 @@ void gw_names_start(gw_names *names)
         return;
     for (uint32_t i = 0; i < names->count; i++) {
         gw_named *n = &names->named[i];
-        if (n->known)
+        if (n->known && !n->failing)
             gw_timeout_arm(names->supervisor->loop, &n->next, n->name->every);
         else
             look_up(n);

@@ -186,9 +186,6 @@ static bool make_workers(gw_supervisor *s, uint32_t count)
 static bool prepare(gw_supervisor *s, uint32_t workers, gw_lines *errors)
 {
     const char *missing = "the event loop", *reason = "";
-    gw_list_init(&s->listening);
-    gw_list_init(&s->orphans);
-    gw_list_init(&s->dropping);
     s->loop = gw_loop_new();
     if (!s->loop)
         goto failed;
@@ -267,6 +264,9 @@ int gw_supervise(const char *script)
     gw_supervisor s = {.script = script, .started_ns = gw_clock_monotonic_ns()};
     gw_lines errors = {0}, warnings = {0};
     int status = EXIT_FAILURE;
+    gw_list_init(&s.listening);
+    gw_list_init(&s.orphans);
+    gw_list_init(&s.dropping);
     gw_signals_block(signals_from_start, GW_COUNT(signals_from_start));
     unsigned long long files = raise_file_limit();
     s.reloads.cause = "start";
