@@ -1,4 +1,4 @@
-/* What the build puts into the program: the library of lua/gateway/ and the text for ffi.cdef (cmake/embed.cmake makes both). */
+/* What the build puts into the program: the library of lua/gateway/ and the text for ffi.cdef (runtime/script/embed.cmake makes both). */
 #ifndef GW_SCRIPT_EMBEDDED_H
 #define GW_SCRIPT_EMBEDDED_H
 

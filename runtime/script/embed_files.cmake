@@ -25,7 +25,7 @@ foreach(file ${files})
 endforeach()
 
 bytes_of(${CDEF} cdef)
-set(text "/* Made by cmake/embed_files.cmake. */
+set(text "/* Made by runtime/script/embed_files.cmake. */
 #include \"script/embedded.h\"
 
 ${arrays}const struct gw_embedded gw_embedded_files[] = {

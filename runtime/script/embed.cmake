@@ -28,8 +28,8 @@ endif()
 add_custom_command(
     OUTPUT ${generated}/embedded.c
     COMMAND ${CMAKE_COMMAND} -DROOT=${CMAKE_CURRENT_SOURCE_DIR} -DLIST=${generated}/lua_files.txt -DCDEF=${cdef}
-            -DOUT=${generated}/embedded.c -P ${CMAKE_CURRENT_SOURCE_DIR}/cmake/embed_files.cmake
-    DEPENDS ${lua_paths} ${cdef} ${generated}/lua_files.txt cmake/embed_files.cmake
+            -DOUT=${generated}/embedded.c -P ${CMAKE_CURRENT_SOURCE_DIR}/runtime/script/embed_files.cmake
+    DEPENDS ${lua_paths} ${cdef} ${generated}/lua_files.txt runtime/script/embed_files.cmake
     COMMENT "Embedding lua/gateway"
     VERBATIM)
 
