@@ -363,7 +363,7 @@ describe("stream", function()
       C.gw_stream_close(stream)
       C.gw_stream_close(stream)
       assert.equal(-1, C.gw_stream_fd(stream))
-      ffi.fill(stream, ffi.sizeof(stream), 0xee) -- whoever touches it again trips over this
+      ffi.fill(stream, ffi.sizeof "gw_stream", 0xee) -- whoever touches it again trips over this
       left = left - 1
     end
     local peers = {}
