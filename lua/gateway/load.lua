@@ -275,7 +275,8 @@ function load.load(path)
   local tree, lines = parse(text, full)
   if tree == nil then
     if lines == nil then return end -- an empty file says nothing
-    spec.problem(tostring(lines), full)
+    local source, why = tostring(lines):match("^(.-:%d+:%d+): (.*)$")
+    spec.problem(why or tostring(lines), source or full)
     return
   end
   local file = reader(full, lines)

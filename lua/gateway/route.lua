@@ -133,7 +133,7 @@ local function target_of(to, where, report, nested)
       end
       return out
     elseif type(to) == "function" then
-      return { kind = "script", f = to }
+      return { kind = "script", f = to, text = "function " .. route.function_text(to) }
     end
   end
   local found = check.describe(to)

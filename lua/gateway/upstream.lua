@@ -24,6 +24,7 @@ local fields = {
     type = "table",
     fields = {
       connect = { type = "duration" }, first_byte = { type = "duration" }, idle = { type = "duration" }, total = { type = "duration" },
+      tunnel = { type = "duration" },
     },
   },
   pool = {
@@ -76,6 +77,9 @@ local function endpoint_of(given, index, report)
   local good = check.fields(options, endpoint_fields, "", function(message)
     report(("endpoint %s: %s"):format(check.describe(text), message))
   end)
+  if good.weight and good.weight ~= 1 then
+    report(("endpoint %s: weight is not available in this version: every endpoint counts as 1"):format(check.describe(text)))
+  end
   local address = address_of(text, report)
   return address and { address = address, weight = good.weight or 1, resolve = good.resolve }
 end

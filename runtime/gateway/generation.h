@@ -63,6 +63,7 @@ struct gw_route {
     const gw_chain_ops *chain_ops;
     uint64_t body_bytes;        /* most a request body may have; UINT64_MAX: unbounded */
     bool access_log;
+    gw_slice chain_text, target_text; /* its functions and its target in words, for `gateway routes`; {NULL,0}: none */
 };
 
 typedef struct gw_listen_spec {

@@ -1,0 +1,169 @@
+-- The coroutines that run a route's functions. C makes tasks with what `install` returns, and resumes them; see runtime/script/task.h.
+--
+-- A task's closures are composed once, when the task is made. A layer is the frame around one middleware: it calls it and looks at what it
+-- returned. Layers stay on the stack while next() waits; C knows how many there are, so it knows when nothing but layers is left.
+
+local C = require "gateway.ffi"
+local check = require "gateway.check"
+local ffi = require "ffi"
+local message = require "gateway.message"
+local respond = require "gateway.respond"
+local route = require "gateway.route"
+local upstream = require "gateway.upstream"
+
+local chain = {}
+
+local Made, Upstream = respond.Made, upstream.Upstream
+local PASS, RESPOND = 1, 2 -- enum gw_lua_verdict
+local view_pointer = ffi.typeof("gw_lua_view *")
+
+-- A task: the objects that its closures share. results[i] is what layer i returned in this request, or false.
+---@class gateway.Task
+---@field view any
+---@field request gateway.Request
+---@field response gateway.Response what next() gives at the end of the chain
+---@field results table
+
+local function returned_wrong(f, found)
+  error(("middleware %s returned %s: expected a response (what next() gave, or gateway.respond(...))"):format(route.function_text(f),
+    check.describe(found)), 0)
+end
+
+-- What a middleware that returned nothing meant: the response that its next() gave.
+local function unsaid(task, f, result, inner)
+  if result ~= nil then returned_wrong(f, result) end
+  if inner then return inner end
+  if task.view.forwarded ~= 0 then return task.response end
+  error(("middleware %s neither called next() nor returned a response"):format(route.function_text(f)), 0)
+end
+
+local function layer(task, f, after, i)
+  local request, response, results = task.request, task.response, task.results
+  return function()
+    local result = f(request, after)
+    if result ~= response and getmetatable(result) ~= Made then result = unsaid(task, f, result, results[i + 1]) end
+    results[i] = result
+    return result
+  end
+end
+
+-- The end of a chain whose route has `to = function`: the function decides between an upstream and a response.
+local function decide(task, f, next, i)
+  local request, results, view = task.request, task.results, task.view
+  return function()
+    local target = f(request)
+    local meta = getmetatable(target)
+    if meta == Upstream then
+      C.gw_lua_use_upstream(view, target._index)
+      return next()
+    elseif meta == Made then
+      results[i] = target
+      return target
+    end
+    error(("to: %s returned %s: expected an upstream or a response"):format(route.function_text(f), check.describe(target)), 0)
+  end
+end
+
+local function failed_to_send(what, status)
+  error(("the response could not be made: %s (%s)"):format(what, status == -4 and "not enough memory" or "not allowed"), 0)
+end
+
+-- Puts a response that the script made into the exchange.
+local function send_made(view, response)
+  local status, body = response.status, response._body
+  if not respond.status_good(status) then
+    error("a response's status: expected a number from 200 to 599, found " .. check.describe(status), 0)
+  end
+  local code = C.gw_lua_reply(view, status, body, #body)
+  if code < 0 then failed_to_send("body", code) end
+  local list, content_type = rawget(response, "_headers"), response._type
+  if list then
+    local names, lowers, values = list[1], list[2], list[3]
+    for i = 1, #names do
+      if lowers[i] == "content-type" then content_type = nil end
+      code = C.gw_lua_header_add(view, 1, names[i], #names[i], values[i], #values[i])
+      if code < 0 then failed_to_send(("header %q"):format(names[i]), code) end
+    end
+  end
+  if content_type then C.gw_lua_header_add(view, 1, "Content-Type", 12, content_type, #content_type) end
+end
+
+-- The end of a request: what came out of the chain goes to C, and the task forgets it.
+local function settle(task, result)
+  local view, results = task.view, task.results
+  if result == task.response then
+    view.verdict = PASS
+  else
+    if getmetatable(result) ~= Made then -- only `to` returned it, and that checks: here for good measure
+      error("the chain returned " .. check.describe(result) .. ": expected a response", 0)
+    end
+    send_made(view, result)
+    view.verdict = RESPOND
+  end
+  for i = 1, task.depth do results[i] = false end
+  local request = task.request
+  if request[6] then request[6] = false end
+end
+
+-- Each chain drives its tasks by a prototype of its own, so that the compiler's traces of one chain do not stand in the way of another's.
+local driver_source = [[
+local park, settle = ...
+return function(task, run)
+  while true do
+    park()
+    settle(task, run())
+  end
+end
+]]
+
+-- A traceback without the library's own frames.
+local library = debug.getinfo(1, "S").source:gsub("^[@=]", ""):gsub("chain%.lua$", "")
+local function explain(coroutine_, problem)
+  if type(problem) ~= "string" then
+    local meta = getmetatable(problem)
+    problem = type(problem) == "table" and meta and meta.__tostring and tostring(problem)
+      or ("the script raised %s instead of a message"):format(check.describe(problem))
+  end
+  local frames = {}
+  for frame in debug.traceback(coroutine_):gmatch("\n\t([^\n]*)") do
+    if not frame:find(library, 1, true) and not frame:find("[C]:", 1, true) and not frame:find("=driver", 1, true)
+      and not frame:find("^driver:") then
+      frames[#frames + 1] = frame
+    end
+  end
+  return problem, #frames > 0 and table.concat(frames, "\n") or nil
+end
+
+--- Called by C when the script has been loaded.
+---@param chains { use: function[], to: function? }[]
+---@param park function leaves the coroutine until the next request
+---@param next function forwards the request and leaves until its response is there
+---@param wait function leaves until the exchange is woken
+---@return fun(memory: userdata, index: integer): thread, table, table make
+---@return function explain
+function chain.install(chains, park, next, wait)
+  message.bind(wait)
+  local drivers = {}
+
+  local function make(memory, index)
+    local spec = chains[index]
+    local driver = drivers[index]
+    if not driver then
+      driver = assert(loadstring(driver_source, "=driver"))(park, settle)
+      drivers[index] = driver
+    end
+    local view = ffi.cast(view_pointer, memory)
+    local request, response = message.new(view, memory)
+    local depth = #spec.use + 1
+    local task = { view = view, request = request, response = response, results = {}, depth = depth }
+    for i = 1, depth do task.results[i] = false end
+    local run = spec.to and decide(task, spec.to, next, depth) or next
+    for i = #spec.use, 1, -1 do run = layer(task, spec.use[i], run, i) end
+    local thread = coroutine.create(function() return driver(task, run) end)
+    return thread, response, { thread, memory }
+  end
+
+  return make, explain
+end
+
+return chain

@@ -1,0 +1,344 @@
+-- What middleware gets: the request, and the response that next() gives. Both are windows on C: reads and writes are FFI calls, which compiled
+-- Lua makes at C speed. One pair belongs to one task and serves one request after another: it must not be kept beyond its request (a use
+-- between requests raises).
+--
+-- In every object [1] is the task's view (a pointer to gw_lua_view); [2] keeps the memory behind it alive.
+
+local C = require "gateway.ffi"
+local check = require "gateway.check"
+local ffi = require "ffi"
+local headers = require "gateway.headers"
+local units = require "gateway.units"
+
+local message = {}
+
+local text = ffi.string
+local REQUEST, RESPONSE = 0, 1 -- enum gw_lua_side
+local AGAIN, EOF, NOMEM, INVALID, LIMIT, REFUSED, TIMEOUT, NOTFOUND = -1, -2, -4, -5, -6, -7, -8, -10
+
+local function ended(what)
+  error(("this %s has ended: a request and its response may not be kept for later"):format(what), 3)
+end
+
+local function out(view)
+  return text(view.out.ptr, view.out.len)
+end
+
+-- ---- header fields ----
+
+---@class gateway.Headers
+---@field [string] string|nil names without regard to case; several fields of a name are joined with ", "
+
+-- Why C refused to set a field, at the line of who set it.
+local function refused(status, name, value, level)
+  local why
+  if status == REFUSED then
+    why = ("header %q frames the connection: the gateway alone writes it"):format(name)
+  elseif status == INVALID then
+    why = headers.problem(name, value) or ("header %q: found %s, which may not stand there"):format(name, check.describe(value))
+  elseif status == LIMIT then
+    why = ("header %q: the message has no room for another field"):format(name)
+  elseif status == NOTFOUND then
+    why = "there is no response yet: next() gives it"
+  else
+    why = "not enough memory"
+  end
+  error(why, level + 1)
+end
+
+-- The class of one side's header objects; a class each, so that compiled code knows the side as a constant.
+local function headers_class(side, what)
+  local methods = {}
+  local class = {}
+
+  function class.__index(self, name)
+    local view = self[1]
+    if view.exchange == nil then ended(what) end
+    local method = methods[name] -- before fields: a client that sends "all: x" must not take headers:all() away
+    if method then return method end
+    if type(name) ~= "string" or C.gw_lua_header(view, side, name, #name) == 0 then return nil end
+    return text(view.out.ptr, view.out.len)
+  end
+
+  local function set_list(view, name, list)
+    for _, item in ipairs(list) do
+      local problem = headers.problem(name, item)
+      if problem then error(problem, 3) end
+    end
+    local status = C.gw_lua_header_remove(view, side, name, #name)
+    if status < 0 then refused(status, name, list, 3) end
+    for _, item in ipairs(list) do
+      item = tostring(item)
+      status = C.gw_lua_header_add(view, side, name, #name, item, #item)
+      if status < 0 then refused(status, name, item, 3) end
+    end
+  end
+
+  function class.__newindex(self, name, value)
+    local view = self[1]
+    if view.exchange == nil then ended(what) end
+    if type(name) ~= "string" then refused(INVALID, name, value, 2) end
+    local status
+    if type(value) == "string" then
+      status = C.gw_lua_header_set(view, side, name, #name, value, #value)
+    elseif value == nil then
+      status = C.gw_lua_header_remove(view, side, name, #name)
+    elseif type(value) == "number" then
+      value = tostring(value)
+      status = C.gw_lua_header_set(view, side, name, #name, value, #value)
+    elseif type(value) == "table" then
+      return set_list(view, name, value)
+    else
+      status = INVALID
+    end
+    if status < 0 then refused(status, name, value, 2) end
+  end
+
+  --- All values of a field, one for each time that it stands there.
+  ---@param name string
+  ---@return string[]
+  function methods:all(name)
+    local view = self[1]
+    if view.exchange == nil then ended(what) end
+    local list, at = {}, 0
+    while true do
+      at = C.gw_lua_header_next(view, side, name, #name, at)
+      if at == 0 then return list end
+      list[#list + 1] = out(view)
+    end
+  end
+
+  --- Adds a field beside those of the same name.
+  ---@param name string
+  ---@param value string|number
+  function methods:add(name, value)
+    local view = self[1]
+    if view.exchange == nil then ended(what) end
+    local problem = headers.problem(name, value)
+    if problem then error(problem, 2) end
+    value = tostring(value)
+    local status = C.gw_lua_header_add(view, side, name, #name, value, #value)
+    if status < 0 then refused(status, name, value, 2) end
+  end
+
+  --- for name, value in headers:each() do ... end: every field, in order.
+  function methods:each()
+    local view, at = self[1], -1
+    return function()
+      if view.exchange == nil then ended(what) end
+      at = at + 1
+      if C.gw_lua_header_at(view, side, at) == 0 then return nil end
+      return text(view.name.ptr, view.name.len), out(view)
+    end
+  end
+
+  class.describe = function() return "the headers of a " .. what end
+  return class
+end
+
+local RequestHeaders = headers_class(REQUEST, "request")
+local ResponseHeaders = headers_class(RESPONSE, "response")
+
+-- ---- the request ----
+
+local Cookies = {
+  __index = function(self, name)
+    local view = self[1]
+    if view.exchange == nil then ended("request") end
+    if type(name) == "string" and C.gw_lua_cookie(view, name, #name) ~= 0 then return out(view) end
+    return nil
+  end,
+  __newindex = function() error("request.cookies cannot be set: set request.headers.cookie", 2) end,
+}
+
+local Params = {
+  __index = function(self, name)
+    local view = self[1]
+    if view.exchange == nil then ended("request") end
+    if type(name) == "string" and C.gw_lua_param(view, name, #name) ~= 0 then return out(view) end
+    return nil
+  end,
+  __newindex = function() error("request.params cannot be set", 2) end,
+}
+
+---@class gateway.Request
+---@field method string
+---@field path string normalised; setting it changes what is forwarded, not which route it is
+---@field query string what stands behind the '?', untouched; "" when there is none
+---@field headers gateway.Headers
+---@field cookies table<string, string>
+---@field params table<string, string> of the route's pattern, percent-decoded
+---@field host string without the port
+---@field scheme "http"|"https" as the client saw it
+---@field client_ip string
+---@field id string "" when request ids are switched off
+---@field route string
+---@field upstream string? nil while it is not decided
+---@field started number seconds since 1970
+---@field ctx table for middleware to hand things on; empty for each request
+---@field body fun(self: gateway.Request, most?: number|string): string?, string?
+local Request = {}
+
+local getters = {
+  method = function(view) return text(view.method.ptr, view.method.len) end,
+  path = function(view) return text(view.path.ptr, view.path.len) end,
+  query = function(view)
+    if view.query.len == 0 then return "" end
+    return text(view.query.ptr, view.query.len)
+  end,
+  host = function(view)
+    if view.host.len == 0 then return "" end
+    return text(view.host.ptr, view.host.len)
+  end,
+  scheme = function(view) return view.https ~= 0 and "https" or "http" end,
+  client_ip = function(view) return text(view.client_ip.ptr, view.client_ip.len) end,
+  id = function(view)
+    if view.id.len == 0 then return "" end
+    return text(view.id.ptr, view.id.len)
+  end,
+  route = function(view) return text(view.route.ptr, view.route.len) end,
+  started = function(view) return C.gw_lua_started(view) end,
+  upstream = function(view)
+    if C.gw_lua_upstream_name(view) == 0 then return nil end
+    return out(view)
+  end,
+  headers = function(_, self) return self[3] end,
+  cookies = function(_, self) return self[4] end,
+  params = function(_, self) return self[5] end,
+  ctx = function(_, self)
+    local ctx = self[6]
+    if not ctx then
+      ctx = {}
+      self[6] = ctx
+    end
+    return ctx
+  end,
+}
+
+local body_failures = {
+  [LIMIT] = "too large", [EOF] = "the client went away", [INVALID] = "it has been forwarded already", [NOMEM] = "not enough memory",
+  [TIMEOUT] = "it did not come in time",
+}
+
+-- Set by chain.lua: leaves the coroutine until the exchange wakes it.
+local wait
+
+--- The whole request body; waits until it is there.
+---@param most? number|string bytes to take at most, if less than the route's limit
+---@return string? body
+---@return string? problem
+local function request_body(self, most)
+  local view = self[1]
+  if view.exchange == nil then ended("request") end
+  local bytes = -1
+  if most ~= nil then
+    bytes = units.size(most)
+    if not bytes then error("request:body: expected " .. units.size_expected .. ", found " .. check.describe(most), 2) end
+  end
+  local status = C.gw_lua_body(view, bytes)
+  while status == AGAIN do
+    wait()
+    status = C.gw_lua_body(view, bytes)
+  end
+  if status == 0 then
+    if view.out.len == 0 then return "" end
+    return out(view)
+  end
+  return nil, body_failures[status] or "it could not be read"
+end
+getters.body = function() return request_body end
+
+function Request.__index(self, key)
+  local view = self[1]
+  if view.exchange == nil then ended("request") end
+  local getter = getters[key]
+  if getter then return getter(view, self) end
+  error("request: " .. check.unknown("field", key, getters) .. "; things of your own belong in request.ctx", 2)
+end
+
+function Request.__newindex(self, key, value)
+  local view = self[1]
+  if view.exchange == nil then ended("request") end
+  if key == "path" then
+    if type(value) ~= "string" then error("request.path: expected a string, found " .. check.describe(value), 2) end
+    local status = C.gw_lua_set_path(view, value, #value)
+    if status < 0 then
+      error(("request.path: found %s: %s"):format(check.describe(value), status == INVALID and out(view) or "not enough memory"), 2)
+    end
+  elseif key == "query" then
+    if value == nil then value = "" end
+    if type(value) ~= "string" then error("request.query: expected a string, found " .. check.describe(value), 2) end
+    if C.gw_lua_set_query(view, value, #value) < 0 then
+      error("request.query: expected percent-encoded text without spaces, found " .. check.describe(value), 2)
+    end
+  elseif key == "headers" then
+    error('request.headers cannot be replaced: set its fields, request.headers["X-Name"] = value', 2)
+  elseif getters[key] then
+    error(("request.%s cannot be set"):format(key), 2)
+  else
+    error(("request has no field %s; things of your own belong in request.ctx"):format(check.describe(key)), 2)
+  end
+end
+
+Request.describe = function() return "a request" end
+
+-- ---- the response that next() gives ----
+
+local Live = {}
+message.Live = Live
+
+local function response_body(self)
+  local view = self[1]
+  if view.exchange == nil then ended("response") end
+  if C.gw_lua_response_body(view) < 0 then
+    error("response:body() of a backend's response is not available in this version (response.body = ... replaces it)", 2)
+  end
+  if view.out.len == 0 then return "" end
+  return out(view)
+end
+
+function Live.__index(self, key)
+  local view = self[1]
+  if view.exchange == nil then ended("response") end
+  if key == "status" then return view.status end
+  if key == "headers" then return self[3] end
+  if key == "body" then return response_body end
+  error("response: " .. check.unknown("field", key, { status = true, headers = true, body = true }), 2)
+end
+
+function Live.__newindex(self, key, value)
+  local view = self[1]
+  if view.exchange == nil then ended("response") end
+  if key == "status" then
+    if type(value) ~= "number" or value % 1 ~= 0 or C.gw_lua_set_status(view, value) < 0 then
+      error("response.status: expected a status from 200 to 599, found " .. check.describe(value), 2)
+    end
+  elseif key == "body" then
+    if type(value) == "number" then value = tostring(value) end
+    if type(value) ~= "string" then error("response.body: expected a string, found " .. check.describe(value), 2) end
+    if C.gw_lua_set_body(view, value, #value) < 0 then error("not enough memory", 2) end
+  elseif key == "headers" then
+    error('response.headers cannot be replaced: set its fields, response.headers["X-Name"] = value', 2)
+  else
+    error(("response has no field %s to set: expected status, headers or body"):format(check.describe(key)), 2)
+  end
+end
+
+Live.describe = function() return "a response" end
+
+-- ---- making them ----
+
+--- The request and the response of one task. `view` points into `memory`.
+function message.new(view, memory)
+  local function part(class, ...) return setmetatable({ view, memory, ... }, class) end
+  local request = part(Request, part(RequestHeaders), part(Cookies), part(Params), false)
+  local response = part(Live, part(ResponseHeaders))
+  return request, response
+end
+
+--- Gives the function that waits. Called once, by chain.lua.
+function message.bind(f)
+  wait = f
+end
+
+return message

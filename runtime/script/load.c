@@ -1,0 +1,352 @@
+/* gw_script_load: fresh states, the script run in each, specs compared, a generation built. */
+#include "base/clock.h"
+#include "script/builder.h"
+#include "script/script.h"
+#include "script/state.h"
+#include "script/task.h"
+#include <lauxlib.h>
+#include <luajit.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define GW_LOAD_SECONDS 10.0       /* most that one run of the script may take */
+#define GW_LOAD_HOOK_COUNT 100000  /* instructions between looks at the clock */
+#define GW_PROBLEMS_MAX 200        /* most errors that one load reports */
+
+/* What the last load read. One load at a time (script.h). */
+static gw_read_list last_files;
+
+const char *const *gw_script_last_files(void)
+{
+    static const char *const none[] = {NULL};
+    return last_files.count ? (const char *const *)last_files.path : none;
+}
+
+/* ---- the script's surroundings while it runs ---- */
+
+static double seconds_now(void)
+{
+    return (double)gw_clock_monotonic_ns() * 1e-9;
+}
+
+/* The JIT compiler is off while a script loads, so this hook meets every loop. */
+static void on_count(lua_State *L, lua_Debug *ar)
+{
+    (void)ar;
+    lua_getfield(L, LUA_REGISTRYINDEX, "gw_state");
+    gw_state *s = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    if (s && s->deadline > 0 && seconds_now() > s->deadline) {
+        lua_sethook(L, on_count, LUA_MASKCOUNT, 1000); /* a pcall around it shall not help for long */
+        luaL_error(L, "the script ran longer than %d s while it was loaded", (int)GW_LOAD_SECONDS);
+    }
+}
+
+static int lua_paths(lua_State *L)
+{
+    const gw_state *s = lua_touserdata(L, lua_upvalueindex(1));
+    lua_createtable(L, (int)s->files.count, 0);
+    for (uint32_t i = 0; i < s->files.count; i++) {
+        lua_pushstring(L, s->files.path[i]);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    return 1;
+}
+
+/* Folders of shipped plugins: beside the program (a build tree, an installation) and where Debian would put them. */
+static int push_plugin_folders(lua_State *L)
+{
+    lua_newtable(L);
+    char path[4096];
+    int n = 0;
+    ssize_t len = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (len > 0) {
+        path[len] = '\0';
+        char *slash = strrchr(path, '/');
+        if (slash) {
+            *slash = '\0';
+            static const char *const beside[] = {"%s/plugins", "%s/../plugins", "%s/../../plugins", "%s/../share/gateway/plugins"};
+            for (size_t i = 0; i < GW_COUNT(beside); i++) {
+                lua_pushfstring(L, beside[i], path);
+                if (access(lua_tostring(L, -1), R_OK | X_OK) == 0)
+                    lua_rawseti(L, -2, ++n);
+                else
+                    lua_pop(L, 1);
+            }
+        }
+    }
+    return 1;
+}
+
+/* ---- one run ---- */
+
+struct run {
+    gw_state *s;
+    const char *path, *folder;
+    int results; /* registry reference: see enum gw_results */
+};
+
+static void push_result(const struct run *run, enum gw_results which)
+{
+    lua_rawgeti(run->s->L, LUA_REGISTRYINDEX, run->results);
+    lua_rawgeti(run->s->L, -1, which);
+    lua_remove(run->s->L, -2);
+}
+
+static int run_script(lua_State *L)
+{
+    struct run *run = lua_touserdata(L, 1);
+    gw_state *s = run->s;
+    lua_pushlightuserdata(L, s);
+    lua_setfield(L, LUA_REGISTRYINDEX, "gw_state");
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "gateway.boot");
+    lua_call(L, 1, 1);
+    lua_newtable(L);
+    lua_pushstring(L, run->path);
+    lua_setfield(L, -2, "path");
+    lua_pushstring(L, run->folder);
+    lua_setfield(L, -2, "folder");
+    push_plugin_folders(L);
+    lua_setfield(L, -2, "plugins");
+    gw_push_log(L, s);
+    lua_setfield(L, -2, "log");
+    gw_push_now(L);
+    lua_setfield(L, -2, "now");
+    lua_pushlightuserdata(L, s);
+    lua_pushcclosure(L, lua_paths, 1);
+    lua_setfield(L, -2, "paths");
+    s->deadline = seconds_now() + GW_LOAD_SECONDS;
+    lua_sethook(L, on_count, LUA_MASKCOUNT, GW_LOAD_HOOK_COUNT);
+    lua_call(L, 1, GW_RESULTS);
+    lua_sethook(L, NULL, 0, 0);
+    s->deadline = 0;
+    int first = lua_gettop(L) - GW_RESULTS + 1;
+    lua_createtable(L, GW_RESULTS, 0);
+    for (int i = 1; i <= GW_RESULTS; i++) {
+        lua_pushvalue(L, first + i - 1);
+        lua_rawseti(L, -2, i);
+    }
+    run->results = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 0;
+}
+
+static void take_problems(const struct run *run, gw_messages *errors)
+{
+    lua_State *L = run->s->L;
+    push_result(run, GW_RESULT_PROBLEMS);
+    int count = lua_istable(L, -1) ? (int)lua_objlen(L, -1) : 0;
+    for (int i = 1; i <= count && i <= GW_PROBLEMS_MAX; i++) {
+        lua_rawgeti(L, -1, i);
+        gw_messages_add(errors, "%s", lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "?");
+        lua_pop(L, 1);
+    }
+    if (count > GW_PROBLEMS_MAX)
+        gw_messages_add(errors, "... and %d more", count - GW_PROBLEMS_MAX);
+    lua_pop(L, 1);
+}
+
+static void take_files(const struct run *run)
+{
+    lua_State *L = run->s->L;
+    push_result(run, GW_RESULT_FILES);
+    int count = lua_istable(L, -1) ? (int)lua_objlen(L, -1) : 0;
+    for (int i = 1; i <= count; i++) {
+        lua_rawgeti(L, -1, i);
+        if (lua_type(L, -1) == LUA_TSTRING)
+            gw_read_list_add(&run->s->files, lua_tostring(L, -1)); /* lost when memory is out: not watched */
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
+/* Runs the script in run->s. GW_OK or GW_INVALID (told in errors). */
+static int run_once(struct run *run, gw_messages *errors)
+{
+    lua_State *L = run->s->L;
+    uint32_t before = errors->count;
+    luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF); /* compiled loops would not see the hook */
+    int status = lua_cpcall(L, run_script, run);
+    lua_sethook(L, NULL, 0, 0);
+    run->s->deadline = 0;
+    luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
+    if (status != 0) {
+        const char *text = lua_tostring(L, -1);
+        gw_messages_add(errors, "%s: %s", run->path, text ? text : "not enough memory");
+        lua_pop(L, 1);
+        return GW_INVALID;
+    }
+    take_files(run);
+    take_problems(run, errors);
+    return errors->count == before ? GW_OK : GW_INVALID;
+}
+
+/* ---- are the states of one mind? ---- */
+
+static gw_slice spec_text(const struct run *run)
+{
+    size_t len = 0;
+    push_result(run, GW_RESULT_TEXT);
+    const char *text = lua_tolstring(run->s->L, -1, &len);
+    lua_pop(run->s->L, 1); /* the registry keeps it */
+    return gw_slice_of(text, len);
+}
+
+static gw_slice line_at(gw_slice text, size_t at)
+{
+    while (at > 0 && text.ptr[at - 1] != '\n')
+        at--;
+    const char *end = at < text.len ? memchr(text.ptr + at, '\n', text.len - at) : NULL;
+    size_t len = end ? (size_t)(end - text.ptr) - at : text.len - at;
+    return gw_slice_of(text.ptr + at, len > 200 ? 200 : len);
+}
+
+/* Both texts are a value a line in the same order: the first difference names the value. */
+static void tell_difference(const char *path, gw_slice a, gw_slice b, gw_messages *errors)
+{
+    size_t at = 0;
+    while (at < a.len && at < b.len && a.ptr[at] == b.ptr[at])
+        at++;
+    gw_slice x = line_at(a, at), y = line_at(b, at);
+    gw_messages_add(errors,
+                    "%s: the script does not say the same each time it runs (every worker runs it): expected \"%.*s\", found \"%.*s\"",
+                    path, (int)x.len, x.ptr, (int)y.len, y.ptr);
+}
+
+/* ---- all of it ---- */
+
+static void keep_files(gw_generation *g, const char *path, const gw_state *s, gw_messages *errors)
+{
+    gw_read_list_clear(&last_files);
+    if (!gw_read_list_add(&last_files, path))
+        gw_messages_add(errors, "%s: not enough memory", path);
+    for (uint32_t i = 0; s && i < s->files.count; i++)
+        if (!gw_read_list_add(&last_files, s->files.path[i]))
+            gw_messages_add(errors, "%s: not enough memory", path);
+    char **ended = realloc(last_files.path, (last_files.count + 1) * sizeof *ended); /* NULL-ended for gw_script_last_files */
+    if (!ended) {
+        gw_read_list_clear(&last_files);
+        return;
+    }
+    ended[last_files.count] = NULL;
+    last_files.path = ended;
+    last_files.cap = last_files.count;
+    if (!g)
+        return;
+    g->files = gw_arena_take(&g->arena, (last_files.count + 1) * sizeof *g->files);
+    for (uint32_t i = 0; g->files && i < last_files.count; i++) {
+        g->files[i] = gw_arena_string(&g->arena, gw_slice_str(last_files.path[i]));
+        if (!g->files[i]) {
+            g->files = NULL;
+            break;
+        }
+        g->file_count = i + 1;
+    }
+    if (!g->files) {
+        g->file_count = 0;
+        gw_messages_add(errors, "%s: not enough memory", path);
+    }
+}
+
+static void script_close(void *script)
+{
+    gw_state_free(script);
+}
+
+static int run_all(struct run *runs, uint32_t count, const gw_load_options *options, gw_messages *errors)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        runs[i].s = gw_state_new(i, runs[i].path, options->library);
+        if (!runs[i].s) {
+            gw_messages_add(errors, "%s: not enough memory for a Lua state", runs[i].path);
+            return GW_NOMEM;
+        }
+        if (run_once(&runs[i], errors) != GW_OK)
+            return GW_INVALID;
+        gw_slice first = spec_text(&runs[0]), mine = spec_text(&runs[i]);
+        if (!gw_slice_equal(first, mine)) {
+            tell_difference(runs[i].path, first, mine, errors);
+            return GW_INVALID;
+        }
+    }
+    return GW_OK;
+}
+
+/* Hands each worker its state; a script that is all data needs none. */
+static int give_states(gw_generation *g, struct run *runs, gw_messages *errors)
+{
+    for (uint32_t i = 0; i < g->worker_count; i++) {
+        int status = gw_script_prepare(runs[i].s, g, runs[i].results);
+        if (status == GW_NOTFOUND)
+            return GW_OK;
+        if (status != GW_OK) {
+            gw_messages_add(errors, "%s: not enough memory", runs[i].path);
+            return status;
+        }
+        g->worker[i].script = runs[i].s;
+        runs[i].s = NULL;
+    }
+    return GW_OK;
+}
+
+static gw_generation *load(const char *path, const gw_load_options *options, struct run *runs, uint32_t count,
+                           gw_messages *errors, gw_messages *warnings)
+{
+    gw_generation *g = gw_generation_new(options->workers);
+    if (g)
+        g->script = gw_arena_copy(&g->arena, gw_slice_str(path));
+    if (!g || !g->script.ptr) {
+        gw_messages_add(errors, "%s: not enough memory", path);
+        gw_generation_free(g, NULL, NULL);
+        return NULL;
+    }
+    g->script_close = script_close;
+    g->loaded_at = gw_clock_wall();
+    int status = run_all(runs, count, options, errors);
+    keep_files(status == GW_OK ? g : NULL, path, runs[0].s, errors);
+    if (status == GW_OK) {
+        gw_slice text = spec_text(&runs[0]);
+        g->digest = gw_hash(text.ptr, text.len);
+        status = gw_build(runs[0].s->L, runs[0].results, g, options->resolve_seconds > 0 ? options->resolve_seconds : 5.0,
+                          errors, warnings);
+    }
+    if (status == GW_OK)
+        status = give_states(g, runs, errors);
+    if (status == GW_OK && errors->count == 0)
+        return g;
+    gw_generation_free(g, NULL, NULL);
+    return NULL;
+}
+
+gw_generation *gw_script_load(const char *path, const gw_load_options *options, char **errors, char **warnings)
+{
+    gw_messages wrong = {0}, doubtful = {0};
+    uint32_t count = options->workers ? options->workers : 1;
+    struct run *runs = calloc(count, sizeof *runs);
+    char *folder = gw_folder_of(path);
+    gw_generation *g = NULL;
+    if (runs && folder) {
+        for (uint32_t i = 0; i < count; i++)
+            runs[i] = (struct run){.path = path, .folder = folder};
+        g = load(path, options, runs, count, &wrong, &doubtful);
+    }
+    for (uint32_t i = 0; runs && i < count; i++)
+        if (runs[i].s)
+            gw_state_free(runs[i].s);
+    free(folder);
+    free(runs);
+    if (!g && wrong.count == 0)
+        gw_messages_add(&wrong, "%s: not enough memory", path);
+    if (g)
+        gw_messages_clear(&wrong);
+    if (errors)
+        *errors = wrong.text;
+    else
+        gw_messages_clear(&wrong);
+    if (warnings)
+        *warnings = doubtful.text;
+    else
+        gw_messages_clear(&doubtful);
+    return g;
+}

@@ -1,0 +1,164 @@
+#include "script/report.h"
+#include "base/clock.h"
+#include "base/text.h"
+#include "gateway/exchange.h"
+#include <lauxlib.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define GW_REPORT_BYTES 3600 /* of one line's members; gw_log_event takes lines of 4 KB */
+
+/* "route":…,"request_id":… */
+static void where(gw_text *t, const gw_exchange *x)
+{
+    if (!x)
+        return;
+    if (x->route) {
+        gw_text_lit(t, "\"route\":");
+        gw_text_json(t, x->route->name);
+    }
+    if (x->id.len) {
+        gw_text_lit(t, ",\"request_id\":");
+        gw_text_json(t, x->id);
+    }
+}
+
+static void log_failure(gw_exchange *x, gw_slice message, gw_slice traceback)
+{
+    char bytes[GW_REPORT_BYTES];
+    gw_text t = gw_text_on(bytes, sizeof bytes);
+    where(&t, x);
+    if (t.at > t.begin)
+        gw_text_lit(&t, ",");
+    gw_text_lit(&t, "\"error\":");
+    gw_text_json(&t, gw_slice_of(message.ptr, message.len > 1000 ? 1000 : message.len));
+    if (traceback.len) {
+        gw_text before = t;
+        gw_text_lit(&t, ",\"traceback\":");
+        gw_text_json(&t, gw_slice_of(traceback.ptr, traceback.len > 1500 ? 1500 : traceback.len));
+        if (t.cut)
+            t = before;
+    }
+    gw_slice members = gw_text_done(&t);
+    gw_log_event(x->engine->log, GW_LOG_ERROR, "script error", "%.*s", (int)members.len, members.ptr);
+}
+
+struct explaining {
+    gw_task *t;
+    gw_exchange *x;
+    int status;
+};
+
+/* Lua's own words: message and traceback of the dead coroutine. */
+static int explain(lua_State *L)
+{
+    struct explaining *e = lua_touserdata(L, 1);
+    gw_task *t = e->t;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, t->state->explain);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, t->anchor);
+    lua_rawgeti(L, -1, 1); /* the coroutine */
+    lua_remove(L, -2);
+    if (e->status == LUA_YIELD)
+        lua_pushliteral(L, "the script called coroutine.yield outside a coroutine of its own");
+    else
+        lua_xmove(t->co, L, 1);
+    lua_call(L, 2, 2); /* (coroutine, message) -> message, traceback */
+    gw_slice part[2] = {GW_NO_SLICE, GW_NO_SLICE};
+    for (int i = 0; i < 2; i++)
+        if (lua_type(L, i - 2) == LUA_TSTRING)
+            part[i].ptr = lua_tolstring(L, i - 2, &part[i].len);
+    log_failure(e->x, part[0].ptr ? part[0] : GW_SLICE("error without a message"), part[1]);
+    return 0;
+}
+
+static int collect(lua_State *L)
+{
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    return 0;
+}
+
+void gw_script_report(gw_task *t, gw_exchange *x, int status)
+{
+    struct explaining e = {.t = t, .x = x, .status = status};
+    lua_State *L = t->state->L;
+    bool memory = status == LUA_ERRMEM;
+    if (!memory && lua_cpcall(L, explain, &e) != 0) {
+        lua_pop(L, 1);
+        memory = true;
+    }
+    if (memory) {
+        log_failure(x, GW_SLICE("not enough memory for the script"), GW_NO_SLICE);
+        if (lua_cpcall(L, collect, NULL) != 0) /* the next request shall find some */
+            lua_pop(L, 1);
+    }
+}
+
+void gw_script_report_memory(gw_state *s, gw_exchange *x)
+{
+    log_failure(x, GW_SLICE("not enough memory for the script"), GW_NO_SLICE);
+    if (lua_cpcall(s->L, collect, NULL) != 0)
+        lua_pop(s->L, 1);
+}
+
+/* ---- gateway.log ---- */
+
+/* write(level, message, members): see lua/gateway/log.lua. */
+static int lua_log(lua_State *L)
+{
+    const gw_state *s = lua_touserdata(L, lua_upvalueindex(1));
+    int level = (int)luaL_checkinteger(L, 1);
+    size_t len = 0;
+    const char *message = luaL_checkstring(L, 2);
+    const char *members = luaL_optlstring(L, 3, NULL, &len);
+    char bytes[GW_REPORT_BYTES];
+    gw_text t = gw_text_on(bytes, sizeof bytes);
+    if (s->engine) {
+        where(&t, s->running ? s->running->view.exchange : NULL);
+        if (members) {
+            gw_text before = t;
+            if (t.at > t.begin)
+                gw_text_lit(&t, ",");
+            gw_text_add(&t, members, len);
+            if (t.cut)
+                t = before;
+        }
+        gw_slice all = gw_text_done(&t);
+        if (all.len)
+            gw_log_event(s->engine->log, (enum gw_log_level)level, message, "%.*s", (int)all.len, all.ptr);
+        else
+            gw_log_event(s->engine->log, (enum gw_log_level)level, message, NULL);
+        return 0;
+    }
+    if (s->index != 0) /* while it loads, the script runs once for each worker: one of them speaks */
+        return 0;
+    static const char *const levels[] = {"debug", "info", "warn", "error"};
+    char time[25];
+    gw_clock_iso8601(gw_clock_wall(), time);
+    gw_text_printf(&t, "{\"time\":\"%s\",\"level\":\"%s\",\"message\":", time, levels[level & 3]);
+    gw_text_json(&t, gw_slice_str(message));
+    if (members) {
+        gw_text_lit(&t, ",");
+        gw_text_add(&t, members, len);
+    }
+    gw_text_lit(&t, "}\n");
+    if (!t.cut && write(STDERR_FILENO, t.begin, (size_t)(t.at - t.begin)) < 0)
+        return 0; /* nobody listens */
+    return 0;
+}
+
+static int lua_now(lua_State *L)
+{
+    lua_pushnumber(L, gw_clock_wall());
+    return 1;
+}
+
+void gw_push_log(lua_State *L, gw_state *s)
+{
+    lua_pushlightuserdata(L, s);
+    lua_pushcclosure(L, lua_log, 1);
+}
+
+void gw_push_now(lua_State *L)
+{
+    lua_pushcfunction(L, lua_now);
+}

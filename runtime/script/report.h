@@ -1,0 +1,12 @@
+/* What scripts have to say while requests run: errors with their traceback, and log lines. To the worker's log only, never to the client. */
+#ifndef GW_SCRIPT_REPORT_H
+#define GW_SCRIPT_REPORT_H
+
+#include "script/task.h"
+
+/* A coroutine ended with an error (status of lua_resume; LUA_YIELD: it yielded by itself): its message and traceback, the route and the id. */
+void gw_script_report(gw_task *t, struct gw_exchange *x, int status);
+/* There was no memory for a coroutine. */
+void gw_script_report_memory(gw_state *s, struct gw_exchange *x);
+
+#endif

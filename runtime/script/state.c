@@ -1,0 +1,224 @@
+#include "script/state.h"
+#include "base/clock.h"
+#include "script/embedded.h"
+#include "script/task.h"
+#include "script/yaml.h"
+#include <lauxlib.h>
+#include <lualib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* ---- memory ---- */
+
+static void *allocate(void *data, void *ptr, size_t old_bytes, size_t bytes)
+{
+    gw_state *s = data;
+    if (!ptr)
+        old_bytes = 0;
+    if (bytes == 0) {
+        free(ptr);
+        s->used -= old_bytes;
+        return NULL;
+    }
+    if (gw_unlikely(bytes > old_bytes && bytes - old_bytes > s->most - s->used))
+        return NULL;
+    void *out = realloc(ptr, bytes);
+    if (gw_unlikely(!out)) {
+        if (bytes > old_bytes)
+            return NULL;
+        out = ptr; /* Lua relies on shrinking never to fail */
+    }
+    s->used += bytes - old_bytes;
+    return out;
+}
+
+/* ---- files ---- */
+
+bool gw_read_list_add(gw_read_list *files, const char *path)
+{
+    for (uint32_t i = 0; i < files->count; i++)
+        if (strcmp(files->path[i], path) == 0)
+            return true;
+    if (files->count == files->cap) {
+        uint32_t cap = files->cap ? files->cap * 2 : 16;
+        char **more = realloc(files->path, cap * sizeof *more);
+        if (!more)
+            return false;
+        files->path = more;
+        files->cap = cap;
+    }
+    char *copy = strdup(path);
+    if (!copy)
+        return false;
+    files->path[files->count++] = copy;
+    return true;
+}
+
+void gw_read_list_clear(gw_read_list *files)
+{
+    for (uint32_t i = 0; i < files->count; i++)
+        free(files->path[i]);
+    free(files->path);
+    memset(files, 0, sizeof *files);
+}
+
+char *gw_folder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash)
+        return strdup(".");
+    return slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
+}
+
+/* ---- require ---- */
+
+static gw_state *state_of(lua_State *L)
+{
+    return lua_touserdata(L, lua_upvalueindex(1));
+}
+
+/* A module of the library: from the program itself, or from a folder during development. */
+static int library_searcher(lua_State *L)
+{
+    const gw_state *s = state_of(L);
+    const char *name = luaL_checkstring(L, 1);
+    if (strncmp(name, "gateway", 7) != 0 || (name[7] != '\0' && name[7] != '.')) {
+        lua_pushliteral(L, "");
+        return 1;
+    }
+    if (s->library) {
+        const char *rest = name[7] ? luaL_gsub(L, name + 8, ".", "/") : "init";
+        const char *path = lua_pushfstring(L, "%s/%s.lua", s->library, rest);
+        if (luaL_loadfile(L, path) == 0)
+            return 1;
+        return access(path, R_OK) == 0 ? lua_error(L) : 1; /* a syntax error, or a message that it is not there */
+    }
+    for (size_t i = 0; i < gw_embedded_count; i++) {
+        const struct gw_embedded *file = &gw_embedded_files[i];
+        if (strcmp(file->name, name) == 0) {
+            if (luaL_loadbuffer(L, file->bytes, file->len, file->chunk) != 0)
+                return lua_error(L);
+            return 1;
+        }
+    }
+    lua_pushfstring(L, "\n\tno module '%s' in the gateway's library", name);
+    return 1;
+}
+
+/* package.path, as Lua's own searcher does it, but what is read is remembered for watching. */
+static int path_searcher(lua_State *L)
+{
+    gw_state *s = state_of(L);
+    const char *name = luaL_checkstring(L, 1);
+    const char *file_name = luaL_gsub(L, name, ".", "/");
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "path");
+    const char *templates = lua_tostring(L, -1);
+    if (!templates)
+        return luaL_error(L, "'package.path' must be a string");
+    luaL_Buffer looked;
+    luaL_buffinit(L, &looked);
+    while (*templates) {
+        size_t len = strcspn(templates, ";");
+        lua_pushlstring(L, templates, len);
+        const char *path = luaL_gsub(L, lua_tostring(L, -1), "?", file_name);
+        lua_remove(L, -2);
+        if (len && access(path, R_OK) == 0) {
+            if (!gw_read_list_add(&s->files, path))
+                return luaL_error(L, "not enough memory");
+            if (luaL_loadfile(L, path) != 0)
+                return luaL_error(L, "error loading module '%s' from file '%s':\n\t%s", name, path, lua_tostring(L, -1));
+            return 1;
+        }
+        lua_pushfstring(L, "\n\tno file '%s'", path);
+        lua_remove(L, -2);
+        luaL_addvalue(&looked);
+        templates += len;
+        if (*templates == ';')
+            templates++;
+    }
+    luaL_pushresult(&looked);
+    return 1;
+}
+
+static void set_searchers(lua_State *L, gw_state *s)
+{
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "loaders");
+    int loaders = lua_gettop(L);
+    int count = (int)lua_objlen(L, loaders);
+    /* preload, [library], path (ours in place of Lua's), C, C */
+    for (int i = count; i >= 2; i--) {
+        lua_rawgeti(L, loaders, i);
+        lua_rawseti(L, loaders, i + 1);
+    }
+    lua_pushlightuserdata(L, s);
+    lua_pushcclosure(L, library_searcher, 1);
+    lua_rawseti(L, loaders, 2);
+    lua_pushlightuserdata(L, s);
+    lua_pushcclosure(L, path_searcher, 1);
+    lua_rawseti(L, loaders, 3);
+    lua_pop(L, 2);
+}
+
+struct setup {
+    gw_state *s;
+    const char *folder;
+};
+
+static int set_up(lua_State *L)
+{
+    struct setup *setup = lua_touserdata(L, 1);
+    gw_state *s = setup->s;
+    luaL_openlibs(L);
+    set_searchers(L, s);
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "path");
+    const char *f = setup->folder;
+    const char *rest = lua_tostring(L, -1);
+    if (rest && strncmp(rest, "./?.lua;", 8) == 0)
+        rest += 8; /* where the process happens to stand is no place for a script's modules */
+    lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s/lua/?.lua;%s/lua/?/init.lua;%s", f, f, f, f, rest ? rest : "");
+    lua_setfield(L, -3, "path");
+    lua_pop(L, 1);
+    lua_getfield(L, -1, "loaded");
+    lua_pushcfunction(L, gw_yaml_load);
+    lua_setfield(L, -2, "gateway.yaml");
+    lua_pop(L, 2);
+    return 0;
+}
+
+gw_state *gw_state_new(uint32_t index, const char *script_path, const char *library)
+{
+    gw_state *s = calloc(1, sizeof *s);
+    char *folder = gw_folder_of(script_path);
+    if (!s || !folder)
+        goto failed;
+    s->index = index;
+    s->library = library;
+    s->most = GW_STATE_MEMORY;
+    s->make_task = LUA_NOREF;
+    s->L = lua_newstate(allocate, s);
+    if (!s->L)
+        goto failed;
+    struct setup setup = {.s = s, .folder = folder};
+    if (lua_cpcall(s->L, set_up, &setup) != 0)
+        goto failed;
+    free(folder);
+    return s;
+failed:
+    free(folder);
+    if (s)
+        gw_state_free(s);
+    return NULL;
+}
+
+void gw_state_free(gw_state *s)
+{
+    if (s->L)
+        lua_close(s->L);
+    gw_read_list_clear(&s->files);
+    free(s->chains);
+    free(s);
+}

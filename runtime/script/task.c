@@ -1,0 +1,292 @@
+#include "script/task.h"
+#include "gateway/exchange.h"
+#include "script/report.h"
+#include <lauxlib.h>
+#include <stdlib.h>
+
+#define GW_TASKS_KEPT 256 /* parked tasks kept by one chain */
+
+/* ---- what Lua calls to leave: shared by all tasks of a state, so that compiled code is shared too ---- */
+
+static gw_task *running_task(lua_State *L, const char *what)
+{
+    const gw_state *s = lua_touserdata(L, lua_upvalueindex(1));
+    gw_task *t = s->running;
+    if (gw_unlikely(!t || t->co != L))
+        luaL_error(L, "%s can be called only by the middleware's own coroutine, not inside another", what);
+    return t;
+}
+
+static int task_park(lua_State *L)
+{
+    running_task(L, "this")->at = GW_TASK_PARKED;
+    return lua_yield(L, 0);
+}
+
+static int task_next(lua_State *L)
+{
+    gw_task *t = running_task(L, "next()");
+    if (gw_unlikely(t->view.forwarded))
+        return luaL_error(L, "next() was called a second time: the request has been forwarded already");
+    t->view.forwarded = 1;
+    t->at = GW_TASK_NEXT;
+    return lua_yield(L, 0);
+}
+
+static int task_wait(lua_State *L)
+{
+    running_task(L, "waiting")->at = GW_TASK_WAITING;
+    return lua_yield(L, 0);
+}
+
+/* ---- making and dropping ---- */
+
+struct making {
+    gw_state *s;
+    uint32_t chain;
+    gw_task *task;
+};
+
+static int make(lua_State *L)
+{
+    struct making *m = lua_touserdata(L, 1);
+    gw_state *s = m->s;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->make_task);
+    gw_task *t = lua_newuserdata(L, sizeof *t);
+    memset(t, 0, sizeof *t);
+    lua_pushinteger(L, (int)m->chain + 1);
+    lua_call(L, 2, 3); /* (userdata, chain) -> coroutine, response, anchor */
+    t->state = s;
+    t->chain = &s->chains[m->chain];
+    t->co = lua_tothread(L, -3);
+    t->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
+    t->response = luaL_ref(L, LUA_REGISTRYINDEX);
+    m->task = t;
+    return 0;
+}
+
+/* The coroutine is never run again; the collector takes it, and the task with it as soon as no script holds the request. */
+static void drop(gw_task *t)
+{
+    lua_State *L = t->state->L;
+    t->view.exchange = NULL;
+    t->co = NULL;
+    luaL_unref(L, LUA_REGISTRYINDEX, t->response);
+    luaL_unref(L, LUA_REGISTRYINDEX, t->anchor);
+}
+
+static gw_task *take(gw_state *s, uint32_t chain)
+{
+    gw_chain *c = &s->chains[chain];
+    gw_task *t = c->free;
+    if (gw_likely(t)) {
+        c->free = t->next;
+        c->free_count--;
+        return t;
+    }
+    struct making m = {.s = s, .chain = chain};
+    int status = lua_cpcall(s->L, make, &m);
+    if (status == 0) {
+        t = m.task;
+        s->running = t;
+        status = lua_resume(t->co, 0); /* to its first park */
+        s->running = NULL;
+        if (status == LUA_YIELD && t->at == GW_TASK_PARKED)
+            return t;
+        drop(t);
+    } else
+        lua_pop(s->L, 1);
+    return NULL;
+}
+
+static void give(gw_task *t)
+{
+    gw_chain *c = t->chain;
+    t->view.exchange = NULL;
+    if (c->free_count >= GW_TASKS_KEPT) {
+        drop(t);
+        return;
+    }
+    t->next = c->free;
+    c->free = t;
+    c->free_count++;
+}
+
+/* ---- running ---- */
+
+static inline gw_lua_slice lent(gw_slice s)
+{
+    return (gw_lua_slice){s.ptr, s.len};
+}
+
+static void open_view(gw_task *t, gw_exchange *x)
+{
+    gw_lua_view *v = &t->view;
+    v->exchange = x;
+    v->method = lent(x->request.method_name);
+    v->path = lent(x->path);
+    v->query = lent(x->query);
+    v->host = lent(x->request.host);
+    v->client_ip = (gw_lua_slice){x->client_ip_text, x->client_ip_len};
+    v->id = lent(x->id);
+    v->route = lent(x->route->name);
+    v->https = x->https;
+    v->verdict = GW_LUA_NONE;
+    v->forwarded = 0;
+    v->answered = 0;
+    v->status = 0;
+}
+
+/* Nothing of the script's own is left on the coroutine: only next() itself, the chain's layers and the driver below them. */
+static inline bool only_layers(const gw_task *t)
+{
+    lua_Debug ar;
+    return lua_getstack(t->co, (int)t->chain->layers + 2, &ar) == 0;
+}
+
+static enum gw_chain_verdict failed(gw_task *t, gw_exchange *x, int status)
+{
+    gw_script_report(t, x, status);
+    x->task = NULL;
+    drop(t);
+    return GW_CHAIN_FAILED;
+}
+
+/* Runs the coroutine until it leaves. Frames of the script that C cannot see again must not be there when a task is reused: so a task goes
+ * back to its pool only when it parked. */
+static enum gw_chain_verdict go(gw_task *t, gw_exchange *x, int arguments)
+{
+    gw_state *s = t->state;
+    t->at = GW_TASK_RUNNING;
+    s->running = t;
+    int status = lua_resume(t->co, arguments);
+    s->running = NULL;
+    if (gw_unlikely(status != LUA_YIELD))
+        return failed(t, x, status);
+    switch (t->at) {
+    case GW_TASK_NEXT:
+        if (!only_layers(t)) {
+            x->task = t;
+            return GW_CHAIN_FORWARD;
+        }
+        /* Every function left by a tail call: the layers end at once with the response that nobody looks at. */
+        t->at = GW_TASK_RUNNING;
+        s->running = t;
+        lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->response);
+        status = lua_resume(t->co, 1);
+        s->running = NULL;
+        x->task = NULL;
+        if (gw_likely(status == LUA_YIELD && t->at == GW_TASK_PARKED))
+            give(t);
+        else
+            drop(t);
+        return GW_CHAIN_FORWARD_ONLY;
+    case GW_TASK_WAITING:
+        x->task = t;
+        return GW_CHAIN_WAIT;
+    case GW_TASK_PARKED: {
+        enum gw_chain_verdict verdict = t->view.verdict == GW_LUA_PASS ? GW_CHAIN_PASS : GW_CHAIN_RESPOND;
+        x->task = NULL;
+        give(t);
+        return verdict;
+    }
+    default: /* the script called coroutine.yield itself */
+        return failed(t, x, LUA_YIELD);
+    }
+}
+
+static enum gw_chain_verdict start(gw_exchange *x)
+{
+    gw_state *s = x->generation->worker[x->engine->index].script;
+    s->engine = x->engine;
+    gw_task *t = take(s, (uint32_t)x->route->chain);
+    if (gw_unlikely(!t)) {
+        gw_script_report_memory(s, x);
+        return GW_CHAIN_FAILED;
+    }
+    open_view(t, x);
+    return go(t, x, 0);
+}
+
+static enum gw_chain_verdict resume(gw_exchange *x)
+{
+    gw_task *t = x->task;
+    if (t->at == GW_TASK_WAITING)
+        return go(t, x, 0);
+    t->view.answered = 1;
+    t->view.status = x->response.status;
+    lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->response);
+    return go(t, x, 1);
+}
+
+static void cancel(gw_exchange *x)
+{
+    gw_task *t = x->task;
+    x->task = NULL;
+    drop(t);
+}
+
+const gw_chain_ops gw_script_chain_ops = {.start = start, .resume = resume, .cancel = cancel};
+
+/* ---- readying a state ---- */
+
+struct preparing {
+    gw_state *s;
+    int results;
+};
+
+static void push_leave(lua_State *L, gw_state *s, lua_CFunction f)
+{
+    lua_pushlightuserdata(L, s);
+    lua_pushcclosure(L, f, 1);
+}
+
+static int prepare(lua_State *L)
+{
+    struct preparing *p = lua_touserdata(L, 1);
+    gw_state *s = p->s;
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "gateway.chain");
+    lua_call(L, 1, 1);
+    lua_getfield(L, -1, "install");
+    lua_rawgeti(L, LUA_REGISTRYINDEX, p->results);
+    lua_rawgeti(L, -1, GW_RESULT_CHAINS);
+    lua_remove(L, -2);
+    for (uint32_t i = 0; i < s->chain_count; i++) {
+        lua_rawgeti(L, -1, (int)i + 1);
+        lua_getfield(L, -1, "use");
+        s->chains[i].layers = (uint32_t)lua_objlen(L, -1);
+        lua_pop(L, 2);
+    }
+    push_leave(L, s, task_park);
+    push_leave(L, s, task_next);
+    push_leave(L, s, task_wait);
+    lua_call(L, 4, 2); /* (chains, park, next, wait) -> make, explain */
+    s->explain = luaL_ref(L, LUA_REGISTRYINDEX);
+    s->make_task = luaL_ref(L, LUA_REGISTRYINDEX);
+    luaL_unref(L, LUA_REGISTRYINDEX, p->results);
+    lua_settop(L, 0);
+    lua_gc(L, LUA_GCCOLLECT, 0); /* what the load left behind */
+    return 0;
+}
+
+int gw_script_prepare(gw_state *s, gw_generation *g, int results)
+{
+    lua_rawgeti(s->L, LUA_REGISTRYINDEX, results);
+    lua_rawgeti(s->L, -1, GW_RESULT_CHAINS);
+    size_t count = lua_istable(s->L, -1) ? lua_objlen(s->L, -1) : 0;
+    lua_pop(s->L, 2);
+    if (count == 0)
+        return GW_NOTFOUND;
+    s->generation = g;
+    s->chains = calloc(count, sizeof *s->chains);
+    if (!s->chains)
+        return GW_NOMEM;
+    s->chain_count = (uint32_t)count;
+    struct preparing p = {.s = s, .results = results};
+    if (lua_cpcall(s->L, prepare, &p) != 0) {
+        lua_pop(s->L, 1);
+        return GW_NOMEM;
+    }
+    return GW_OK;
+}

@@ -1,0 +1,46 @@
+/* Tasks: coroutines that run a route's chain of functions, one request at a time, pooled by chain.
+ *
+ *            make                    start: lua_resume
+ *   (none) ───────► PARKED ────────────────────────────► running ──► error ──► dropped
+ *                    ▲  ▲                                 │  │  │
+ *                    │  └───────────── park ──────────────┘  │  │ wait (request:body())
+ *                    │   RESPOND, PASS                       │  └──► WAITING ──► resume ──► running
+ *                    │                           next() at   │
+ *                    │ nothing of the script's    the end    ▼
+ *                    └──── is left: FORWARD_ONLY ◄─── NEXT ──► resume with the response ──► running
+ *
+ * A task that is NEXT or WAITING when its exchange ends is dropped: its coroutine cannot be taken back to its beginning. */
+#ifndef GW_SCRIPT_TASK_H
+#define GW_SCRIPT_TASK_H
+
+#include "gateway/generation.h"
+#include "script/api.h"
+#include "script/state.h"
+
+enum gw_task_state { GW_TASK_RUNNING, GW_TASK_PARKED, GW_TASK_NEXT, GW_TASK_WAITING };
+
+typedef struct gw_task { /* a userdata of the state; anchored by its reference */
+    gw_lua_view view;    /* first: Lua casts */
+    gw_state *state;
+    gw_chain *chain;
+    lua_State *co;
+    struct gw_task *next; /* in chain->free */
+    int anchor;           /* registry: the task's Lua table, which holds the coroutine and this */
+    int response;         /* registry: the object that next() gives */
+    uint8_t at;           /* enum gw_task_state */
+} gw_task;
+
+extern const gw_chain_ops gw_script_chain_ops;
+
+/* Readies a state for its worker: its chains, from the results that the registry holds. GW_OK; GW_NOTFOUND: there are no chains, the state is
+ * not needed; GW_NOMEM. Gives the results back to the collector. */
+int gw_script_prepare(gw_state *s, gw_generation *g, int results);
+
+/* For the library: functions that write a log line and read the clock, pushed on the stack. */
+void gw_push_log(lua_State *L, gw_state *s);
+void gw_push_now(lua_State *L);
+
+/* The text of api.h for ffi.cdef. */
+GW_API const char *gw_api_text(void);
+
+#endif
