@@ -1,6 +1,7 @@
 /* The event loop: libev set up for few system calls, the turn's time, the mailbox, and work put off to the next turn. */
 #include "net/loop.h"
 #include "base/clock.h"
+#include "net/reserve.h"
 #include "net/timeouts.h"
 #include <errno.h>
 #include <stdatomic.h>
@@ -158,6 +159,7 @@ void gw_ticker_stop(gw_ticker *t)
 
 gw_loop *gw_loop_new(void)
 {
+    gw_reserve_open();
     gw_loop *loop = aligned_alloc(_Alignof(gw_loop), sizeof(gw_loop));
     if (!loop)
         return NULL;
