@@ -36,7 +36,7 @@ local two = gateway.upstream "two" { "127.0.0.1:9002", host = "two.demo.internal
 
 -- Any function is middleware: it may answer itself, change the request, or change the response on its way back.
 local function who_are_you(request, next)
-  local user = request.query.user
+  local user = request.query:match("user=(%w+)")
   if not user then return gateway.respond(401, { error = "say who you are: add ?user=NAME" }) end
   request.headers["X-User"] = user
   local response = next()
@@ -44,7 +44,7 @@ local function who_are_you(request, next)
   return response
 end
 
-gateway.route "/" { to = gateway.split { { one, weight = 1 }, { two, weight = 1 } } }
+gateway.route "= /" { to = gateway.split { { one, weight = 1 }, { two, weight = 1 } } }
 gateway.route "/one" { to = one }
 gateway.route "/users/:id" { methods = { "GET" }, use = { who_are_you }, to = two }
 gateway.route "= /hello" { to = gateway.respond(200, "hello\n") }
