@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #define PIECES 16 /* what is left over is written in as many at a time */
-#define FLAT_MOST                                                                                                                \
-    2048 /* pieces that are together no longer go out as one: the copy costs less than the kernel's walk over a list */
+/* Pieces that are together no longer than this go out as one: the copy costs less than the kernel's walk over a list. */
+#define FLAT_MOST 2048
 
 static int status_of(int error)
 {
