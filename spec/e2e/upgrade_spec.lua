@@ -16,7 +16,7 @@ describe("upgrade:", function()
       backends = 1,
       script = [[${prelude}
         gateway.timeouts { idle = 1 }
-        local b = gateway.upstream "b" { "${backend1}", timeouts = { first_byte = 2, total = 2, idle = 1 } }
+        local b = gateway.upstream "b" { "${backend1}", timeouts = { first_byte = 1, total = 1, idle = 1 } }
         gateway.route "/" { to = b }
         gateway.route "/lua" { use = { function(request, next) local r = next(); r.headers["X-Lua"] = "1"; return r end }, to = b }
       ]],
@@ -227,7 +227,7 @@ describe("upgrade:", function()
     -- what an upgraded connection may be idle for is its own business; requests' totals must not end it
     tunnel(function(client, conn)
       for _ = 1, 5 do
-        peers.sleep(0.5)
+        peers.sleep(0.3)
         client:send "ping"
         assert.equal("ping", conn:read_exact(4))
         conn:write "pong"

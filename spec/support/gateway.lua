@@ -9,7 +9,7 @@
 --     g:stop()                                          -- SIGTERM; must exit 0 and leave no sanitizer report
 --
 -- In scripts and files, ${name} stands for: prelude (require, listen, admin, workers; one line, so that line numbers stay), port,
--- port2, port3, admin (port numbers), dir, backend1... ("host:port"), and what `vars` names. The binary is build/dev/gateway, or what
+-- port2, port3, admin (port numbers), dir, backend1... ("host:port"), backend1_port..., and what `vars` names. The binary is build/dev/gateway, or what
 -- GATEWAY_BIN says.
 
 local cjson = require "cjson"
@@ -277,7 +277,7 @@ local function prepare(options)
     local backend = peers.listen(refused and "127.0.0.1:0" or self:fill(at), { listening = not refused,
       send_buffer = options.backend_send_buffer, receive_buffer = options.backend_receive_buffer })
     self.backends[i] = backend
-    vars["backend" .. i] = backend.at
+    vars["backend" .. i], vars["backend" .. i .. "_port"] = backend.at, backend.port
   end
   for name, text in pairs(options.files or {}) do self:write(name, text) end
   self.script = "main.lua"

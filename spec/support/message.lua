@@ -15,6 +15,7 @@ function headers_mt.__index:get(name)
   for _, field in ipairs(self) do
     if field[1]:lower() == name then return field[2] end
   end
+  return nil
 end
 
 --- All values of that name, in order.

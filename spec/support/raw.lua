@@ -11,7 +11,8 @@ local PAUSE = 0.0015 -- between two pieces: the gateway runs on another core and
 
 local function send_whole(conn, text) conn:try_write(text) end
 
-local function send_bytes(conn, text) conn:write_slowly(text, 1, 0.0002) end
+-- byte by byte; long texts in some hundreds of pieces, to end in reasonable time
+local function send_bytes(conn, text) conn:write_slowly(text, math.ceil(#text / 500), 0.0002) end
 
 local function send_split(at)
   return function(conn, text)
