@@ -131,7 +131,7 @@ local function explain(coroutine_, problem)
       frames[#frames + 1] = frame
     end
   end
-  return problem, #frames > 0 and table.concat(frames, "\n") or nil
+  return problem, #frames > 1 and table.concat(frames, "\n") or nil -- one frame is where the message says it is
 end
 
 --- Called by C when the script has been loaded.

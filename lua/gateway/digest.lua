@@ -1,5 +1,5 @@
--- The spec as text, one value a line, in an order that does not depend on chance: "routes[2].headers[1].name = \"X-Version\"". Each worker has
--- its own state and runs the script itself; equal texts mean that they agree, and the first line that differs says where they do not.
+-- The spec as text, one value a line, in an order that does not depend on chance: 'routes[2].headers[1].name = "X-Version"'. Each worker
+-- has its own state and runs the script itself; equal texts mean that they agree, and the first line that differs says where they do not.
 
 local digest = {}
 

@@ -6,13 +6,13 @@ local ffi = require "ffi"
 local function open()
   if pcall(function() return ffi.C.gw_api_text end) then return ffi.C end
   local tried = {}
-  local paths = { os.getenv("GATEWAY_LIB") or false, "build/dev/libgateway.so", "build/release/libgateway.so" }
+  local paths = { "build/dev/libgateway.so", "build/release/libgateway.so" }
+  if os.getenv("GATEWAY_BUILD") then table.insert(paths, 1, os.getenv("GATEWAY_BUILD") .. "/libgateway.so") end
+  if os.getenv("GATEWAY_LIB") then table.insert(paths, 1, os.getenv("GATEWAY_LIB")) end
   for _, path in ipairs(paths) do
-    if path then
-      local good, library = pcall(ffi.load, path)
-      if good then return library end
-      tried[#tried + 1] = ("%s (%s)"):format(path, tostring(library))
-    end
+    local good, library = pcall(ffi.load, path)
+    if good then return library end
+    tried[#tried + 1] = ("%s (%s)"):format(path, tostring(library))
   end
   error("the gateway's C library was not found; set GATEWAY_LIB to libgateway.so. Tried: " .. table.concat(tried, ", "), 0)
 end
@@ -28,7 +28,8 @@ while sizes[i].name ~= nil do
   local name = ffi.string(sizes[i].name)
   local here = ffi.sizeof(name)
   if here ~= sizes[i].bytes then
-    error(("%s has %d bytes in C and %s in Lua: api.h and the program are not of one build"):format(name, sizes[i].bytes, tostring(here)), 0)
+    error(("%s has %d bytes in C and %s in Lua: api.h and the program are not of one build"):format(name, sizes[i].bytes,
+      tostring(here)), 0)
   end
   i = i + 1
 end

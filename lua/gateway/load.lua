@@ -20,9 +20,23 @@ local load = {}
 -- How often the names among plain backends are looked up again: the plain form has no word for it.
 local PLAIN_RESOLVE = 30
 
--- One file being read: its name, and the lines of its maps and lists.
-local function reader(name, lines)
+-- One file being read: its name, its text, and the lines of its maps and lists.
+local function reader(name, text, lines)
   local self = {}
+  local rows
+  --- Whether `word` stands on the line of that key as it is.
+  function self.says(node, key, word)
+    local at = lines and lines[node] and lines[node][key]
+    if not at then return true end
+    if not rows then
+      rows = {}
+      for row in (text .. "\n"):gmatch("([^\n]*)\n") do rows[#rows + 1] = row end
+    end
+    for token in (rows[at] or ""):gmatch("[^%s,{}:]+") do
+      if token == word then return true end
+    end
+    return false
+  end
   function self.source(node, key)
     local known = type(node) == "table" and lines and lines[node]
     if type(known) == "table" then known = key ~= nil and known[key] or known[0] end
@@ -67,7 +81,8 @@ local made_of = {
   respond = function(given)
     if type(given) == "number" then given = { status = given } end
     local good = check.value(given, {
-      type = "table", fields = { status = { type = "integer", required = true }, body = { type = "any" }, headers = { type = "map", of = "any" } },
+      type = "table",
+      fields = { status = { type = "integer", required = true }, body = { type = "any" }, headers = { type = "map", of = "any" } },
     }, "", spec.reporter("to: respond"))
     return good and good.status and respond.respond(good.status, good.body, good.headers)
   end,
@@ -105,12 +120,12 @@ function target_of(to)
   return respond.respond(500)
 end
 
--- YAML reads 2 as a number; a header's value is text.
-local function header_texts(headers, where)
+-- YAML reads 2 as a number; a header's value is text. 2.0 and 0x2 are the same number, so only what is written as digits is taken.
+local function header_texts(headers, where, file)
   if type(headers) ~= "table" then return headers end
   local out = {}
   for name, value in pairs(headers) do
-    if type(value) == "number" and value % 1 == 0 then
+    if type(value) == "number" and value % 1 == 0 and file.says(headers, name, ("%d"):format(value)) then
       value = ("%d"):format(value)
     elseif type(value) == "number" or type(value) == "boolean" then
       spec.problem(("%s: headers.%s: expected text, found %s: put it in quotes"):format(where, tostring(name), check.describe(value)))
@@ -128,10 +143,10 @@ local plain_fields = {
 
 -- The plain form. Its path is a prefix: "/api" and "/api/*" on whole segments, "/api*" with any continuation. Routes with the same backends
 -- share one upstream, whose name is the list of them.
-local function plain_route(item)
+local function plain_route(item, file)
   local where = "route " .. check.describe(item.path)
   local given = check.copy(item)
-  given.headers = header_texts(given.headers, where)
+  given.headers = header_texts(item.headers, where, file)
   local good = check.fields(given, plain_fields, "", spec.reporter(where))
   if not good.path or not good.backends then return end
   if good.path:sub(1, 1) ~= "/" then
@@ -165,7 +180,7 @@ local function full_route(item, file)
     spec.problem('route: path is required: expected a pattern such as "/api", found ' .. check.describe(path))
     return
   end
-  options.headers = header_texts(options.headers, "route " .. check.describe(path))
+  options.headers = header_texts(options.headers, "route " .. check.describe(path), file)
   if options.to ~= nil then options.to = target_of(options.to) end
   options.use = plugins_of(options.use, file, spec.where())
   route.declare(path, options, spec.where())
@@ -279,7 +294,7 @@ function load.load(path)
     spec.problem(why or tostring(lines), source or full)
     return
   end
-  local file = reader(full, lines)
+  local file = reader(full, text, lines)
   if type(tree) ~= "table" or (#tree > 0) then
     spec.problem("expected a map with names such as upstreams and routes, found " .. check.describe(tree), full)
     return

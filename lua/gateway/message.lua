@@ -1,6 +1,6 @@
--- What middleware gets: the request, and the response that next() gives. Both are windows on C: reads and writes are FFI calls, which compiled
--- Lua makes at C speed. One pair belongs to one task and serves one request after another: it must not be kept beyond its request (a use
--- between requests raises).
+-- What middleware gets: the request, and the response that next() gives. Both are windows on C: reads and writes are FFI calls, which
+-- compiled Lua makes at C speed. One pair belongs to one task and serves one request after another: it must not be kept beyond its
+-- request (a use between requests raises).
 --
 -- In every object [1] is the task's view (a pointer to gw_lua_view); [2] keeps the memory behind it alive.
 

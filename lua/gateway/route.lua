@@ -10,7 +10,8 @@ local route = {}
 
 ---@alias gateway.Next fun(): gateway.Response
 ---@alias gateway.Middleware fun(request: gateway.Request, next: gateway.Next): gateway.Response?
----@alias gateway.Target gateway.Upstream|gateway.Response|gateway.Split|string|fun(request: gateway.Request): gateway.Upstream|gateway.Response
+---@alias gateway.Decide fun(request: gateway.Request): gateway.Upstream|gateway.Response
+---@alias gateway.Target gateway.Upstream|gateway.Response|gateway.Split|string|gateway.Decide
 
 ---@class gateway.RouteOptions
 ---@field to gateway.Target an upstream (or its name), a response, a split, or a function that gives an upstream or a response
@@ -72,8 +73,8 @@ local function methods_of(given, report)
   if given == nil then return nil end
   if type(given) == "string" then given = { given } end
   if not check.is_list(given) or #given == 0 then
-    report("methods: expected a list such as { \"GET\", \"POST\" }, found " .. (type(given) == "table" and #given == 0 and next(given) == nil
-      and "an empty table" or check.describe(given)))
+    local empty = type(given) == "table" and next(given) == nil
+    report('methods: expected a list such as { "GET", "POST" }, found ' .. (empty and "an empty one" or check.describe(given)))
     return nil
   end
   local out, seen = {}, {}

@@ -1,4 +1,4 @@
--- What the script has declared so far, and what was wrong with it. One table of plain data that the builder (C) walks when the script has run.
+-- What the script has declared so far, and what was wrong with it. One table of plain data, which the builder (C) walks at the end.
 --
 -- Declarations never stop the script: problems are collected, each with the script's file:line, so that one run tells everything. Once the
 -- script has been loaded, declaring is an error.

@@ -19,7 +19,9 @@ upstream.Upstream = Upstream
 local example = 'gateway.upstream "%s" { "127.0.0.1:8080" }'
 
 local fields = {
-  balance = { type = "enum", values = { "round_robin", "weighted", "least_conn", "hash", "maglev", "ewma", "random" }, default = "round_robin" },
+  balance = {
+    type = "enum", values = { "round_robin", "weighted", "least_conn", "hash", "maglev", "ewma", "random" }, default = "round_robin",
+  },
   timeouts = {
     type = "table",
     fields = {

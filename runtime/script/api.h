@@ -15,8 +15,15 @@
 #endif
 
 enum gw_lua_status {
-    GW_LUA_OK = 0, GW_LUA_AGAIN = -1, GW_LUA_EOF = -2, GW_LUA_NOMEM = -4, GW_LUA_INVALID = -5, GW_LUA_LIMIT = -6, GW_LUA_REFUSED = -7,
-    GW_LUA_TIMEOUT = -8, GW_LUA_NOTFOUND = -10
+    GW_LUA_OK = 0,
+    GW_LUA_AGAIN = -1,
+    GW_LUA_EOF = -2,
+    GW_LUA_NOMEM = -4,
+    GW_LUA_INVALID = -5,
+    GW_LUA_LIMIT = -6,
+    GW_LUA_REFUSED = -7,
+    GW_LUA_TIMEOUT = -8,
+    GW_LUA_NOTFOUND = -10
 };
 
 enum gw_lua_side { GW_LUA_REQUEST = 0, GW_LUA_RESPONSE = 1 };
@@ -35,10 +42,10 @@ typedef struct gw_lua_view {
     gw_lua_slice out;  /* what the last call found */
     gw_lua_slice name; /* and its name, where it has one */
     gw_lua_slice method, path, query, host, client_ip, id, route;
-    int verdict;       /* enum gw_lua_verdict */
-    int forwarded;     /* next() at the chain's end was called */
-    int answered;      /* the response is there */
-    int status;        /* of the response */
+    int verdict;   /* enum gw_lua_verdict */
+    int forwarded; /* next() at the chain's end was called */
+    int answered;  /* the response is there */
+    int status;    /* of the response */
     int https;
 } gw_lua_view;
 
@@ -63,10 +70,10 @@ GW_API int gw_lua_header_add(gw_lua_view *view, int side, const char *name, size
 GW_API int gw_lua_header_remove(gw_lua_view *view, int side, const char *name, size_t len);
 
 /* ---- the request ---- */
-GW_API int gw_lua_cookie(gw_lua_view *view, const char *name, size_t len); /* 1: value in out; 0: absent */
-GW_API int gw_lua_param(gw_lua_view *view, const char *name, size_t len);  /* 1: value, percent-decoded, in out; 0: absent */
-GW_API int gw_lua_param_at(gw_lua_view *view, int at);                     /* 1: name and value; 0: past the end */
-GW_API int gw_lua_upstream_name(gw_lua_view *view);                        /* 1: in out; 0: not decided yet */
+GW_API int gw_lua_cookie(gw_lua_view *view, const char *name, size_t len);     /* 1: value in out; 0: absent */
+GW_API int gw_lua_param(gw_lua_view *view, const char *name, size_t len);      /* 1: value, percent-decoded, in out; 0: absent */
+GW_API int gw_lua_param_at(gw_lua_view *view, int at);                         /* 1: name and value; 0: past the end */
+GW_API int gw_lua_upstream_name(gw_lua_view *view);                            /* 1: in out; 0: not decided yet */
 GW_API int gw_lua_set_path(gw_lua_view *view, const char *path, size_t len);   /* INVALID: why stands in out */
 GW_API int gw_lua_set_query(gw_lua_view *view, const char *query, size_t len); /* INVALID: characters that may not stand there */
 GW_API int gw_lua_body(gw_lua_view *view, double most); /* OK: in out; AGAIN: wait, then ask again; LIMIT, EOF, INVALID, ... */

@@ -77,7 +77,8 @@ static void build_listen(gw_builder *b, gw_listen_spec *out, const char *word)
         return;
     if (kind == GW_ADDRESS_NAME)
         reason = "that is a name";
-    gw_messages_add(b->errors, "%s: %s: expected an address such as \"0.0.0.0:8080\", \":8080\" or \"unix:/path\", found \"%s\" (%s)",
+    gw_messages_add(b->errors,
+                    "%s: %s: expected an address such as \"0.0.0.0:8080\", \":8080\" or \"unix:/path\", found \"%s\" (%s)",
                     out->source.ptr, word, out->text.ptr, reason);
 }
 
@@ -156,8 +157,10 @@ static void build_forwarding(gw_builder *b, int at)
         if (status == GW_NOMEM)
             gw_build_no_memory(b);
         if (status != GW_OK)
-            gw_messages_add(b->errors, "%s: gateway.trusted_proxies: expected an address or a CIDR block such as \"10.0.0.0/8\", found \"%s\" (%s)",
-                            source.ptr, cidr.ptr, reason ? reason : "not one");
+            gw_messages_add(
+                b->errors,
+                "%s: gateway.trusted_proxies: expected an address or a CIDR block such as \"10.0.0.0/8\", found \"%s\" (%s)",
+                source.ptr, cidr.ptr, reason ? reason : "not one");
         lua_pop(L, 1);
     }
     lua_pop(L, 1);
@@ -196,7 +199,8 @@ static int build(lua_State *L)
 
 int gw_build(lua_State *L, int results, gw_generation *g, double resolve_seconds, gw_messages *errors, gw_messages *warnings)
 {
-    gw_builder b = {.L = L, .results = results, .g = g, .resolve_seconds = resolve_seconds, .errors = errors, .warnings = warnings};
+    gw_builder b = {
+        .L = L, .results = results, .g = g, .resolve_seconds = resolve_seconds, .errors = errors, .warnings = warnings};
     uint32_t before = errors->count;
     if (lua_cpcall(L, build, &b) != 0) {
         const char *message = lua_tostring(L, -1);

@@ -87,8 +87,8 @@ static void build_methods(gw_builder *b, int at, gw_match *match)
         const char *text = lua_tolstring(L, -1, &len);
         enum gw_method method = gw_method_of(gw_slice_of(text, len));
         if (method == GW_METHOD_CONNECT || method == GW_METHOD_TRACE || method == GW_METHOD_NONE) {
-            gw_messages_add(b->errors, "%s: route \"%s\": methods[%u]: \"%s\" cannot be routed%s", match->source.ptr, match->pattern.ptr,
-                            i + 1, text, method == GW_METHOD_NONE ? "" : ": the gateway refuses it");
+            gw_messages_add(b->errors, "%s: route \"%s\": methods[%u]: \"%s\" cannot be routed%s", match->source.ptr,
+                            match->pattern.ptr, i + 1, text, method == GW_METHOD_NONE ? "" : ": the gateway refuses it");
         } else if (method == GW_METHOD_OTHER) {
             gw_slice copy = gw_arena_copy(&b->g->arena, gw_slice_of(text, len));
             if (!copy.ptr)

@@ -85,7 +85,8 @@ static void build_endpoints(gw_builder *b, gw_upstream *u)
             continue;
         }
         if (kind != GW_ADDRESS_NAME) {
-            gw_messages_add(b->errors, "%s: upstream \"%s\": endpoint %u: expected \"HOST:PORT\" or \"unix:/path\", found \"%s\" (%s)",
+            gw_messages_add(b->errors,
+                            "%s: upstream \"%s\": endpoint %u: expected \"HOST:PORT\" or \"unix:/path\", found \"%s\" (%s)",
                             u->source.ptr, u->name.ptr, i + 1, text.ptr, reason ? reason : "not an address");
             continue;
         }
@@ -100,8 +101,9 @@ static void build_endpoints(gw_builder *b, gw_upstream *u)
         n->found = answer->addresses;
         n->found_count = answer->count;
         if (answer->status != GW_OK)
-            gw_messages_add(every > 0 ? b->warnings : b->errors, "%s: upstream \"%s\": the name in \"%s\" could not be looked up: %s%s",
-                            u->source.ptr, u->name.ptr, text.ptr, answer->message, every > 0 ? " (tried again)" : "");
+            gw_messages_add(every > 0 ? b->warnings : b->errors,
+                            "%s: upstream \"%s\": the name in \"%s\" could not be looked up: %s%s", u->source.ptr, u->name.ptr,
+                            text.ptr, answer->message, every > 0 ? " (tried again)" : "");
         u->name_count++;
     }
     u->fixed = fixed;

@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define GW_LOAD_SECONDS 10.0       /* most that one run of the script may take */
-#define GW_LOAD_HOOK_COUNT 100000  /* instructions between looks at the clock */
-#define GW_PROBLEMS_MAX 200        /* most errors that one load reports */
+#define GW_LOAD_SECONDS 10.0      /* most that one run of the script may take */
+#define GW_LOAD_HOOK_COUNT 100000 /* instructions between looks at the clock */
+#define GW_PROBLEMS_MAX 200       /* most errors that one load reports */
 
 /* What the last load read. One load at a time (script.h). */
 static gw_read_list last_files;
@@ -66,7 +66,8 @@ static int push_plugin_folders(lua_State *L)
         char *slash = strrchr(path, '/');
         if (slash) {
             *slash = '\0';
-            static const char *const beside[] = {"%s/plugins", "%s/../plugins", "%s/../../plugins", "%s/../share/gateway/plugins"};
+            static const char *const beside[] = {"%s/plugins", "%s/../plugins", "%s/../../plugins",
+                                                 "%s/../share/gateway/plugins"};
             for (size_t i = 0; i < GW_COUNT(beside); i++) {
                 lua_pushfstring(L, beside[i], path);
                 if (access(lua_tostring(L, -1), R_OK | X_OK) == 0)
@@ -209,9 +210,10 @@ static void tell_difference(const char *path, gw_slice a, gw_slice b, gw_message
     while (at < a.len && at < b.len && a.ptr[at] == b.ptr[at])
         at++;
     gw_slice x = line_at(a, at), y = line_at(b, at);
-    gw_messages_add(errors,
-                    "%s: the script does not say the same each time it runs (every worker runs it): expected \"%.*s\", found \"%.*s\"",
-                    path, (int)x.len, x.ptr, (int)y.len, y.ptr);
+    gw_messages_add(
+        errors,
+        "%s: the script does not say the same each time it runs (every worker runs it): expected \"%.*s\", found \"%.*s\"", path,
+        (int)x.len, x.ptr, (int)y.len, y.ptr);
 }
 
 /* ---- all of it ---- */
@@ -308,8 +310,8 @@ static gw_generation *load(const char *path, const gw_load_options *options, str
     if (status == GW_OK) {
         gw_slice text = spec_text(&runs[0]);
         g->digest = gw_hash(text.ptr, text.len);
-        status = gw_build(runs[0].s->L, runs[0].results, g, options->resolve_seconds > 0 ? options->resolve_seconds : 5.0,
-                          errors, warnings);
+        status = gw_build(runs[0].s->L, runs[0].results, g, options->resolve_seconds > 0 ? options->resolve_seconds : 5.0, errors,
+                          warnings);
     }
     if (status == GW_OK)
         status = give_states(g, runs, errors);

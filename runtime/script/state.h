@@ -11,14 +11,21 @@
 #define GW_STATE_MEMORY (256u << 20) /* most that one state may hold */
 
 /* What boot.lua returns, kept as a list in the registry: reading it from there needs no memory, so it cannot fail. */
-enum gw_results { GW_RESULT_SPEC = 1, GW_RESULT_PROBLEMS, GW_RESULT_TEXT, GW_RESULT_CHAINS, GW_RESULT_FILES, GW_RESULTS = GW_RESULT_FILES };
+enum gw_results {
+    GW_RESULT_SPEC = 1,
+    GW_RESULT_PROBLEMS,
+    GW_RESULT_TEXT,
+    GW_RESULT_CHAINS,
+    GW_RESULT_FILES,
+    GW_RESULTS = GW_RESULT_FILES
+};
 
 struct gw_task;
 
 typedef struct gw_chain { /* one distinct list of functions; routes with the same functions share it */
     struct gw_task *free; /* parked tasks, newest first */
     uint32_t free_count;
-    uint32_t layers;      /* middleware functions */
+    uint32_t layers; /* middleware functions */
 } gw_chain;
 
 typedef struct gw_read_list { /* paths that were read, without doubles, in the order of reading */
@@ -28,17 +35,17 @@ typedef struct gw_read_list { /* paths that were read, without doubles, in the o
 
 typedef struct gw_state {
     lua_State *L;
-    size_t used, most;            /* bytes of Lua memory */
-    uint32_t index;               /* of the worker */
-    const char *library;          /* folder of lua/gateway; NULL: built in */
-    gw_read_list files;               /* found by require */
-    double deadline;              /* of the load; 0: not loading */
-    gw_engine *engine;            /* since the first request; NULL before */
-    struct gw_task *running;      /* whose coroutine runs; NULL: none */
+    size_t used, most;       /* bytes of Lua memory */
+    uint32_t index;          /* of the worker */
+    const char *library;     /* folder of lua/gateway; NULL: built in */
+    gw_read_list files;      /* found by require */
+    double deadline;         /* of the load; 0: not loading */
+    gw_engine *engine;       /* since the first request; NULL before */
+    struct gw_task *running; /* whose coroutine runs; NULL: none */
     struct gw_generation *generation;
     gw_chain *chains;
     uint32_t chain_count;
-    int make_task, explain;       /* registry: functions of lua/gateway/chain.lua */
+    int make_task, explain; /* registry: functions of lua/gateway/chain.lua */
 } gw_state;
 
 /* A state with the standard libraries and `require` for the library and the script's folder. NULL: memory is out.

@@ -8,26 +8,38 @@
 
 /* ---- what Lua calls to leave: shared by all tasks of a state, so that compiled code is shared too ---- */
 
-static gw_task *running_task(lua_State *L, const char *what)
+/* Raises at the script's line; a frame of the library (what a tail call leaves as the caller) would mislead. */
+static int misuse(lua_State *L, const char *message)
+{
+    lua_Debug ar;
+    if (lua_getstack(L, 1, &ar) && lua_getinfo(L, "Sl", &ar) && ar.currentline > 0 && *ar.source == '@' &&
+        !strstr(ar.source, "lua/gateway/"))
+        lua_pushfstring(L, "%s:%d: %s", ar.source + 1, ar.currentline, message);
+    else
+        lua_pushstring(L, message);
+    return lua_error(L);
+}
+
+static gw_task *running_task(lua_State *L)
 {
     const gw_state *s = lua_touserdata(L, lua_upvalueindex(1));
     gw_task *t = s->running;
     if (gw_unlikely(!t || t->co != L))
-        luaL_error(L, "%s can be called only by the middleware's own coroutine, not inside another", what);
+        misuse(L, "next() and request:body() can be called only by the middleware's own coroutine, not inside another");
     return t;
 }
 
 static int task_park(lua_State *L)
 {
-    running_task(L, "this")->at = GW_TASK_PARKED;
+    running_task(L)->at = GW_TASK_PARKED;
     return lua_yield(L, 0);
 }
 
 static int task_next(lua_State *L)
 {
-    gw_task *t = running_task(L, "next()");
+    gw_task *t = running_task(L);
     if (gw_unlikely(t->view.forwarded))
-        return luaL_error(L, "next() was called a second time: the request has been forwarded already");
+        return misuse(L, "next() was called a second time: the request has been forwarded already");
     t->view.forwarded = 1;
     t->at = GW_TASK_NEXT;
     return lua_yield(L, 0);
@@ -35,7 +47,7 @@ static int task_next(lua_State *L)
 
 static int task_wait(lua_State *L)
 {
-    running_task(L, "waiting")->at = GW_TASK_WAITING;
+    running_task(L)->at = GW_TASK_WAITING;
     return lua_yield(L, 0);
 }
 
