@@ -34,14 +34,13 @@ void gw_router_free(gw_router *r)
         return;
     for (uint32_t i = 0; i < r->count; i++) {
         free((void *)r->candidates[i].pattern);
-        free(r->candidates[i].memory);
+        free((void *)r->candidates[i].match);
     }
     for (uint32_t i = 0; i < r->index_count; i++) {
         free(r->indexes[i].buckets);
         free(r->indexes[i].picks);
     }
     free(r->candidates);
-    free(r->runs);
     free(r->indexes);
     free(r->nodes);
     free(r->loose);
@@ -244,9 +243,11 @@ int gw_router_add(gw_router *r, const gw_match *match, char *message, size_t mes
         free(k);
         return status;
     }
-    c->memory = k;
     c->match = &k->match;
+    c->route = match->route;
+    c->header_count = (uint8_t)match->header_count; /* at most GW_ROUTER_CONDITIONS_MAX */
     c->pattern = pattern;
+    c->with_params = pattern->param_count > 0;
     r->count++;
     return GW_OK;
 }
@@ -314,15 +315,16 @@ static uint64_t edge_hash(uint32_t parent, gw_slice text)
     return gw_router_edge_hash(parent, gw_router_hash(text.ptr, text.len, 0));
 }
 
+/* `text`: {NULL,0} for a parameter and for roots. */
 static uint32_t add_node(gw_router *r, uint32_t parent, gw_slice text)
 {
-    r->nodes[r->node_count] = (gw_node){.lowest = GW_NONE,
-                                        .parent = parent,
-                                        .text = text.ptr,
-                                        .text_len = (uint32_t)text.len,
-                                        .param = GW_NONE,
-                                        .whole = GW_NONE,
-                                        .prefix = GW_NONE};
+    gw_node *n = &r->nodes[r->node_count];
+    *n = (gw_node){.lowest = GW_NONE, .parent = parent, .param = GW_NONE, .whole = GW_NONE, .prefix = GW_NONE, .only = GW_NONE};
+    n->text_len = text.ptr ? (uint32_t)text.len : GW_NONE;
+    if (text.len > GW_NODE_INLINE)
+        n->text.ptr = text.ptr;
+    else if (text.len)
+        memcpy(n->text.bytes, text.ptr, text.len);
     return r->node_count++;
 }
 
@@ -339,11 +341,11 @@ static uint32_t step(gw_router *r, uint32_t node, const gw_segment *s)
     uint64_t hash = edge_hash(node, s->text);
     for (uint32_t i = (uint32_t)hash & r->edges.mask; r->edges.slots[i].value != GW_NONE; i = (i + 1) & r->edges.mask) {
         const gw_node *n = &r->nodes[r->edges.slots[i].value];
-        if (n->parent == node && gw_slice_equal(gw_slice_of(n->text, n->text_len), s->text))
+        if (n->parent == node && gw_slice_equal(gw_slice_of(gw_node_text(n), n->text_len), s->text))
             return r->edges.slots[i].value;
     }
     uint32_t child = add_node(r, node, s->text);
-    r->nodes[node].literals = true;
+    r->nodes[node].only = r->nodes[node].literals++ ? GW_NONE : child;
     table_put(&r->edges, hash, child);
     return child;
 }
@@ -368,8 +370,8 @@ static void finish_loose(gw_router *r)
         gw_node *n = &r->nodes[l->shorter];
         if (n->loose_count++ == 0)
             n->loose_first = i;
-        if (r->runs[l->run].first < n->lowest)
-            n->lowest = r->runs[l->run].first;
+        if (l->run < n->lowest)
+            n->lowest = l->run;
         uint32_t p = i == n->loose_first ? GW_NONE : i - 1;
         while (p != GW_NONE &&
                !(r->loose[p].text.len < l->text.len && memcmp(r->loose[p].text.ptr, l->text.ptr, r->loose[p].text.len) == 0))
@@ -381,7 +383,7 @@ static void finish_loose(gw_router *r)
 /* Hangs a run where its pattern leads. */
 static void place(gw_router *r, gw_group *group, uint32_t run)
 {
-    const gw_pattern *p = r->candidates[r->runs[run].first].pattern;
+    const gw_pattern *p = r->candidates[run].pattern;
     if (p->kind == GW_PATTERN_EXACT) {
         group->exacts = true;
         table_put(&r->exacts, gw_router_hash(p->text.ptr, p->text.len, group->root), run);
@@ -399,8 +401,8 @@ static void place(gw_router *r, gw_group *group, uint32_t run)
         r->nodes[node].whole = run;
     else
         r->nodes[node].prefix = run;
-    if (r->runs[run].first < r->nodes[node].lowest)
-        r->nodes[node].lowest = r->runs[run].first;
+    if (run < r->nodes[node].lowest)
+        r->nodes[node].lowest = run;
 }
 
 static int make_room(gw_router *r)
@@ -411,11 +413,10 @@ static int make_room(gw_router *r)
         nodes += r->candidates[i].pattern->segment_count + 1;
         exacts += r->candidates[i].pattern->kind == GW_PATTERN_EXACT;
     }
-    r->runs = calloc(r->count + 1, sizeof *r->runs);
     r->groups = calloc(r->count + 1, sizeof *r->groups);
     r->loose = calloc(r->count + 1, sizeof *r->loose);
-    r->nodes = malloc(nodes * sizeof *r->nodes);
-    if (!r->runs || !r->groups || !r->loose || !r->nodes)
+    r->nodes = aligned_alloc(GW_CACHE_LINE, nodes * sizeof *r->nodes);
+    if (!r->groups || !r->loose || !r->nodes)
         return GW_NOMEM;
     int status = table_make(&r->edges, (uint32_t)nodes);
     return status ? status : table_make(&r->exacts, exacts);
@@ -425,15 +426,15 @@ static int make_room(gw_router *r)
 static int shrink(gw_router *r)
 {
     gw_table edges, hosts;
-    gw_node *nodes = realloc(r->nodes, (r->node_count + 1) * sizeof *nodes);
-    if (nodes)
-        r->nodes = nodes;
-    if (table_make(&edges, r->node_count))
+    uint32_t keys = 0;
+    for (uint32_t i = 0; i < r->node_count; i++)
+        keys += r->nodes[i].literals > 1 ? r->nodes[i].literals : 0;
+    if (table_make(&edges, keys))
         return GW_NOMEM;
     for (uint32_t i = 0; i < r->node_count; i++) {
         const gw_node *n = &r->nodes[i];
-        if (n->text)
-            table_put(&edges, edge_hash(n->parent, gw_slice_of(n->text, n->text_len)), i);
+        if (n->text_len != GW_NONE && r->nodes[n->parent].only == GW_NONE)
+            table_put(&edges, edge_hash(n->parent, gw_slice_of(gw_node_text(n), n->text_len)), i);
     }
     free(r->edges.slots);
     r->edges = edges;
@@ -472,17 +473,19 @@ int gw_router_build(gw_router *r, char *message, size_t message_bytes)
         return status;
     gw_group *group = NULL;
     for (uint32_t i = 0; i < r->count;) {
-        const gw_candidate *c = &r->candidates[i];
+        gw_candidate *c = &r->candidates[i];
         if (group == NULL || compare_hosts(group->host, c->host) != 0) {
             group = &r->groups[r->group_count++];
-            *group = (gw_group){.host = c->host, .root = add_node(r, GW_NONE, GW_NO_SLICE)};
+            *group = (gw_group){.host = c->host, .first = i, .root = add_node(r, GW_NONE, GW_NO_SLICE)};
         }
         uint32_t end = i + 1;
         while (end < r->count && compare_hosts(c->host, r->candidates[end].host) == 0 &&
                gw_pattern_compare(c->pattern, r->candidates[end].pattern) == 0)
             end++;
-        r->runs[r->run_count] = (gw_run){i, end - i, GW_NONE};
-        place(r, group, r->run_count++);
+        c->run_count = end - i;
+        c->index = GW_NONE;
+        group->end = end;
+        place(r, group, i);
         i = end;
     }
     finish_loose(r);

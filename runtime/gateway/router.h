@@ -4,7 +4,8 @@
  *   1. host: an exact host before "*.suffix" (longer suffix first; "*.example.com" takes any depth below, not example.com itself)
  *      before any host
  *   2. path: exact before parameter before prefix; among parameter routes more literal is leftmost-literal-first ("/a/:x" before
- *      "/:x/a"); longer prefix before shorter (a prefix with parameters by its segments, leftmost literal first)
+ *      "/:x/a"); longer prefix before shorter (a prefix with parameters by its segments: more before fewer, then leftmost literal
+ *      first; a loose prefix behind the whole segment of the same length)
  *   3. more header conditions before fewer
  *   4. method given before any
  * Two routes that stand equal in all four and could take one request are a tie: an error at load, naming both.
@@ -17,8 +18,11 @@
  *   "/api*"        loose prefix: any continuation (/apix too)
  * (the backslashes only keep this comment open)
  *
- * Each structure is a radix tree (prefixes and parameters) or a hash (exact paths, hosts): a match costs by the length of the
- * path, not by the number of routes. */
+ * A pattern is compared with normalised paths, so it has to be normalised itself (pattern.h); literal UTF-8 in it stands for its
+ * escapes. "OPTIONS *" is about no path and finds no route.
+ *
+ * Each structure is a tree of segments (prefixes and parameters) or a hash (exact paths, hosts, many values of one header at one
+ * path): a match costs by the length of the path, not by the number of routes. */
 #ifndef GW_GATEWAY_ROUTER_H
 #define GW_GATEWAY_ROUTER_H
 

@@ -39,7 +39,7 @@ static int compare_entries(const void *x, const void *y)
 }
 
 /* Fills the index from list[0, n): the entries of one name, by value, then rank. */
-static int fill(gw_run_index *x, const gw_run *run, const entry *list, uint32_t n)
+static int fill(gw_run_index *x, const gw_candidate *run, uint32_t first, const entry *list, uint32_t n)
 {
     uint32_t size = 4;
     while (size < 2 * n)
@@ -47,8 +47,8 @@ static int fill(gw_run_index *x, const gw_run *run, const entry *list, uint32_t 
     x->name = list[0].name;
     x->mask = size - 1;
     x->buckets = calloc(size, sizeof *x->buckets);
-    x->picks = malloc(run->count * sizeof *x->picks);
-    bool *picked = calloc(run->count, sizeof *picked);
+    x->picks = malloc(run->run_count * sizeof *x->picks);
+    bool *picked = calloc(run->run_count, sizeof *picked);
     if (!x->buckets || !x->picks || !picked) {
         free(picked);
         return GW_NOMEM; /* gw_router_free finds the rest */
@@ -64,26 +64,27 @@ static int fill(gw_run_index *x, const gw_run *run, const entry *list, uint32_t 
         }
         bucket->count++;
         x->picks[i] = list[i].rank;
-        picked[list[i].rank - run->first] = true;
+        picked[list[i].rank - first] = true;
     }
     x->rest_first = n;
-    for (uint32_t i = 0; i < run->count; i++)
+    for (uint32_t i = 0; i < run->run_count; i++)
         if (!picked[i])
-            x->picks[n + x->rest_count++] = run->first + i;
+            x->picks[n + x->rest_count++] = first + i;
     free(picked);
     return GW_OK;
 }
 
-static int index_run(gw_router *r, gw_run *run)
+static int index_run(gw_router *r, uint32_t first)
 {
+    gw_candidate *run = &r->candidates[first];
     size_t count = 0;
-    for (uint32_t i = run->first; i < run->first + run->count; i++)
+    for (uint32_t i = first; i < first + run->run_count; i++)
         count += r->candidates[i].match->header_count;
     entry *list = malloc((count + 1) * sizeof *list);
     if (list == NULL)
         return GW_NOMEM;
     uint32_t n = 0;
-    for (uint32_t i = run->first; i < run->first + run->count; i++) {
+    for (uint32_t i = first; i < first + run->run_count; i++) {
         const gw_match *m = r->candidates[i].match;
         for (uint32_t k = 0; k < m->header_count; k++)
             if (m->headers[k].value.ptr)
@@ -104,7 +105,7 @@ static int index_run(gw_router *r, gw_run *run)
     int status = GW_OK;
     if (most >= GW_ROUTER_INDEX_FROM) {
         run->index = r->index_count++;
-        status = fill(&r->indexes[run->index], run, list + best, most);
+        status = fill(&r->indexes[run->index], run, first, list + best, most);
     }
     free(list);
     return status;
@@ -113,15 +114,15 @@ static int index_run(gw_router *r, gw_run *run)
 int gw_router_index_runs(gw_router *r)
 {
     uint32_t longs = 0;
-    for (uint32_t i = 0; i < r->run_count; i++)
-        longs += r->runs[i].count >= GW_ROUTER_INDEX_FROM;
+    for (uint32_t i = 0; i < r->count; i += r->candidates[i].run_count)
+        longs += r->candidates[i].run_count >= GW_ROUTER_INDEX_FROM;
     if (longs == 0)
         return GW_OK;
     r->indexes = calloc(longs, sizeof *r->indexes);
     if (r->indexes == NULL)
         return GW_NOMEM;
-    for (uint32_t i = 0; i < r->run_count; i++) {
-        int status = r->runs[i].count >= GW_ROUTER_INDEX_FROM ? index_run(r, &r->runs[i]) : GW_OK;
+    for (uint32_t i = 0; i < r->count; i += r->candidates[i].run_count) {
+        int status = r->candidates[i].run_count >= GW_ROUTER_INDEX_FROM ? index_run(r, i) : GW_OK;
         if (status != GW_OK)
             return status;
     }

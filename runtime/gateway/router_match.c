@@ -52,7 +52,7 @@ static bool judge(search *s, uint32_t rank)
     /* Once there is a match, nobody asks any more which methods others would take. */
     if (!fits && s->best != GW_NONE)
         return false;
-    if (c->match->header_count && !conditions_hold(c->match, s->headers))
+    if (c->header_count && !conditions_hold(c->match, s->headers))
         return false;
     if (fits) {
         s->best = rank;
@@ -90,16 +90,16 @@ static void judge_indexed(search *s, const gw_run_index *index)
     judge_picks(s, index->picks + index->rest_first, index->rest_count);
 }
 
-static void judge_run(search *s, uint32_t run_index)
+static void judge_run(search *s, uint32_t first)
 {
-    const gw_run *run = &s->r->runs[run_index];
-    if (run->first >= s->best)
+    if (first >= s->best)
         return;
+    const gw_candidate *run = &s->r->candidates[first];
     if (run->index != GW_NONE) {
         judge_indexed(s, &s->r->indexes[run->index]);
         return;
     }
-    for (uint32_t i = run->first; i < run->first + run->count && i < s->best; i++)
+    for (uint32_t i = first; i < first + run->run_count && i < s->best; i++)
         if (judge(s, i))
             return;
 }
@@ -142,19 +142,24 @@ static void cut_segment(search *s, uint32_t depth, size_t at)
     s->cut = depth + 1;
 }
 
-static uint32_t find_child(const gw_router *r, uint32_t node, gw_slice segment, uint64_t segment_hash)
+static inline bool node_is(const gw_node *n, gw_slice segment)
 {
-    uint64_t hash = gw_router_edge_hash(node, segment_hash);
+    return n->text_len == segment.len && (segment.len == 0 || memcmp(gw_node_text(n), segment.ptr, segment.len) == 0);
+}
+
+static uint32_t find_child(const search *s, uint32_t node, uint32_t depth, gw_slice segment)
+{
+    const gw_router *r = s->r;
+    uint32_t only = r->nodes[node].only;
+    if (only != GW_NONE)
+        return node_is(&r->nodes[only], segment) ? only : GW_NONE;
+    uint64_t hash = gw_router_edge_hash(node, s->segments[depth].hash);
     uint32_t tag = (uint32_t)(hash >> 32);
     for (uint32_t i = (uint32_t)hash & r->edges.mask;; i = (i + 1) & r->edges.mask) {
         gw_slot slot = r->edges.slots[i];
         if (slot.value == GW_NONE)
             return GW_NONE;
-        if (slot.tag != tag)
-            continue;
-        const gw_node *n = &r->nodes[slot.value];
-        if (n->parent == node && n->text_len == segment.len &&
-            (segment.len == 0 || memcmp(n->text, segment.ptr, segment.len) == 0))
+        if (slot.tag == tag && r->nodes[slot.value].parent == node && node_is(&r->nodes[slot.value], segment))
             return slot.value;
     }
 }
@@ -175,7 +180,7 @@ static void walk(search *s, uint32_t node, uint32_t depth, size_t at)
         size_t end = s->segments[depth].end;
         gw_slice segment = gw_slice_of(s->path + at, end - at);
         if (n->literals) {
-            uint32_t child = find_child(s->r, node, segment, s->segments[depth].hash);
+            uint32_t child = find_child(s, node, depth, segment);
             if (child != GW_NONE)
                 walk(s, child, depth + 1, end + 1);
         }
@@ -200,8 +205,7 @@ static void search_group(search *s, uint32_t group_index)
             if (r->exacts.slots[i].tag != tag)
                 continue;
             uint32_t run = r->exacts.slots[i].value;
-            const gw_candidate *c = &r->candidates[r->runs[run].first];
-            if (gw_slice_equal(c->pattern->text, path) && gw_slice_equal(c->host, group->host)) {
+            if (run >= group->first && run < group->end && gw_slice_equal(r->candidates[run].pattern->text, path)) {
                 judge_run(s, run);
                 break;
             }
@@ -245,8 +249,6 @@ static void search_hosts(search *s, gw_slice host)
 static void fill_params(const search *s, gw_found *found)
 {
     const gw_pattern *p = s->r->candidates[s->best].pattern;
-    if (p->param_count == 0)
-        return;
     size_t at = 0;
     for (uint32_t i = 0; i < p->segment_count; i++) {
         size_t end = segment_end(s, at);
@@ -286,8 +288,9 @@ void gw_router_find(const gw_router *r, gw_slice host, gw_slice path, enum gw_me
     if (s.best == GW_NONE && r->any != GW_NONE)
         search_group(&s, r->any);
     if (s.best != GW_NONE) {
-        found->route = r->candidates[s.best].match->route;
-        fill_params(&s, found);
+        found->route = r->candidates[s.best].route;
+        if (r->candidates[s.best].with_params)
+            fill_params(&s, found);
     } else if (s.method_only) {
         found->method_only = true;
         found->allow = s.allow;

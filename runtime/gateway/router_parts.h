@@ -5,8 +5,8 @@
  *
  *   hosts   hash of hosts and of suffixes       -> group (the routes of one host)
  *   exacts  hash of (group, path)               -> run
- *   nodes   for each group a tree of segments; children by literal are found in one hash of (node, segment) over all trees,
- *           the child for a parameter is a member. A node holds the run that ends there (whole paths), the run that takes any
+ *   nodes   for each group a tree of segments; children by literal are found in one hash of (node, segment) over all trees (an only
+ *           child without it), the child for a parameter is a member. A node holds the run that ends there (whole paths), the run that takes any
  *           continuation behind it (prefix) and the loose runs of its last segment.
  *
  * A search walks the tree of a group and keeps the match of lowest rank; a subtree whose lowest rank is no better is not
@@ -23,22 +23,19 @@
 #define GW_ROUTER_CONDITIONS_MAX 32 /* header conditions of one route */
 #define GW_ROUTER_INDEX_FROM 8      /* runs shorter than this are read from front to back */
 
-/* A route, ready to be judged. */
+/* A route, ready to be judged: one cache line. */
 typedef struct gw_candidate {
-    uint32_t methods; /* HEAD added where GET is */
+    uint32_t methods;          /* HEAD added where GET is */
+    uint32_t run_count, index; /* in the first of a run: how many it has; the index of a long one, or GW_NONE */
+    uint32_t added;            /* position in the script */
     bool any_method;
-    const gw_match *match;
+    bool with_params;
+    uint8_t header_count;
+    void *route;
+    const gw_match *match; /* gw_router_add's block begins here */
     const gw_pattern *pattern;
-    void *memory;   /* gw_router_add's block: the match, the host in lower case */
-    gw_slice host;  /* lower case; ".suffix" for a wildcard; {NULL,0}: any */
-    uint32_t added; /* position in the script */
+    gw_slice host; /* lower case; ".suffix" for a wildcard; {NULL,0}: any */
 } gw_candidate;
-
-typedef struct gw_run {
-    uint32_t first, count; /* candidates */
-    /* A long run is indexed by the header that most of its routes give a value for; GW_NONE when it is not. */
-    uint32_t index;
-} gw_run;
 
 /* Routes of one run that ask for one value of the indexed header, by rank: picks[first .. first + count). */
 typedef struct gw_bucket {
@@ -57,24 +54,39 @@ typedef struct gw_run_index {
 typedef struct gw_loose {
     gw_slice text;
     uint32_t shorter; /* index of the longest one that this one begins with; GW_NONE */
-    uint32_t run;
+    uint32_t run;     /* its first rank */
 } gw_loose;
 
+#define GW_NODE_INLINE 24 /* a literal of so many bytes stands in the node itself */
+
+/* One cache line. Runs are named by their first rank. */
 typedef struct gw_node {
-    uint32_t lowest; /* rank in this subtree */
+    union {
+        char bytes[GW_NODE_INLINE];
+        const char *ptr; /* longer ones */
+    } text;              /* the literal that leads here */
+    uint32_t text_len;   /* GW_NONE for a parameter and for roots */
     uint32_t parent;
-    const char *text; /* the literal that leads here; NULL for a parameter and for roots */
-    uint32_t text_len;
-    uint32_t param;         /* child; GW_NONE */
+    uint32_t lowest;        /* rank in this subtree */
     uint32_t whole, prefix; /* runs; GW_NONE */
+    uint32_t param;         /* child; GW_NONE */
+    uint32_t literals;      /* how many children by literal; one alone is found without the hash: */
+    uint32_t only;
     uint32_t loose_first, loose_count;
-    bool literals; /* has children by literal */
 } gw_node;
+
+_Static_assert(sizeof(gw_node) == GW_CACHE_LINE && sizeof(gw_candidate) == GW_CACHE_LINE, "one cache line each");
+
+static inline const char *gw_node_text(const gw_node *n)
+{
+    return n->text_len <= GW_NODE_INLINE ? n->text.bytes : n->text.ptr;
+}
 
 typedef struct gw_group {
     gw_slice host;
     uint32_t root;
-    bool exacts; /* has exact paths */
+    uint32_t first, end; /* ranks */
+    bool exacts;         /* has exact paths */
 } gw_group;
 
 typedef struct gw_slot {
@@ -92,8 +104,6 @@ struct gw_router {
     uint32_t count, room;
     bool built;
 
-    gw_run *runs;
-    uint32_t run_count;
     gw_run_index *indexes;
     uint32_t index_count;
     gw_node *nodes;

@@ -20,8 +20,8 @@ for i, name in ipairs(METHODS) do number_of[name] = i end
 local Router = {}
 Router.__index = Router
 
--- Everything that C keeps pointers to is kept in `anchors`.
-local function match_of(route, index, anchors)
+--- A route as a gw_match. Everything that C keeps pointers to is kept in `anchors`.
+function routes.match(route, index, anchors)
   local match = ffi.new("gw_match")
   local function slice(text)
     local s = cdef.slice(text)
@@ -64,7 +64,7 @@ function routes.new(list)
   self.handle = ffi.gc(C.gw_router_new(), C.gw_router_free)
   local message = ffi.new("char[1024]")
   for i, route in ipairs(list) do
-    local status = C.gw_router_add(self.handle, match_of(route, i, self.anchors), message, 1024)
+    local status = C.gw_router_add(self.handle, routes.match(route, i, self.anchors), message, 1024)
     if status ~= 0 then
       assert(status == C.GW_INVALID)
       return nil, ffi.string(message), "add"
