@@ -18,8 +18,7 @@ static int refuse_name(gw_reading *g, const char *at, size_t len)
         return gw_refuse(g->bad, 400, "empty field name");
     for (size_t i = 0; i < len; i++) {
         if (gw_char_is_space(at[i]))
-            return gw_refuse(g->bad, 400,
-                             i == 0 ? "obs-fold or whitespace before a field name" : "whitespace in or after a field name");
+            return gw_refuse(g->bad, 400, "whitespace in or after a field name");
         if (!gw_char_is(at[i], GW_CHAR_TOKEN))
             break;
     }
@@ -61,7 +60,7 @@ static int read_field(gw_reading *g)
         while (stop < end && *stop != ':' && *stop != '\r' && *stop != '\n')
             stop++;
         if (gw_char_is_space(*name))
-            return gw_refuse(g->bad, 400, "obs-fold or whitespace before a field name");
+            return gw_refuse(g->bad, 400, h->count ? "obs-fold" : "whitespace before the first field");
         if (stop == end || *stop != ':')
             return gw_refuse(g->bad, 400, "field line without a colon");
         return refuse_name(g, name, (size_t)(stop - name));
@@ -118,8 +117,7 @@ typedef struct second_reading {
     http_parser parser;
     const gw_headers *headers;
     gw_slice target;
-    const char *end;
-    uint32_t at;          /* field that comes next */
+    uint32_t at; /* field that comes next */
     bool name_read, target_read, complete;
 } second_reading;
 
@@ -180,7 +178,7 @@ static const http_parser_settings second_settings = {
 int gw_read_twice(enum http_parser_type type, const gw_headers *headers, gw_slice target, const char *start, const char *end,
                   gw_second *found, gw_bad_head *bad)
 {
-    second_reading s = {.headers = headers, .target = target, .end = end};
+    second_reading s = {.headers = headers, .target = target};
     http_parser_init(&s.parser, type);
     s.parser.lenient_http_headers = 1; /* field values are checked already, and more strictly */
     http_parser_execute(&s.parser, &second_settings, start, (size_t)(end - start));
@@ -190,10 +188,13 @@ int gw_read_twice(enum http_parser_type type, const gw_headers *headers, gw_slic
         return GW_OK;
     if (HTTP_PARSER_ERRNO(&s.parser) == HPE_INVALID_METHOD)
         return gw_refuse(bad, 501, "unknown method");
-    return gw_refuse(bad, 400, HTTP_PARSER_ERRNO(&s.parser) == HPE_INVALID_CONTENT_LENGTH ? "malformed Content-Length"
-                               : HTTP_PARSER_ERRNO(&s.parser) >= HPE_CB_message_begin && HTTP_PARSER_ERRNO(&s.parser) <= HPE_CB_chunk_complete
-                                   ? "the head can be read in two ways"
-                                   : http_errno_description(HTTP_PARSER_ERRNO(&s.parser)));
+    enum http_errno wrong = HTTP_PARSER_ERRNO(&s.parser);
+    if (wrong == HPE_INVALID_CONTENT_LENGTH)
+        return gw_refuse(bad, 400, "malformed Content-Length");
+    /* Our callbacks stopped it, or it wants more where the head ends. */
+    if (wrong == HPE_OK || (wrong >= HPE_CB_message_begin && wrong <= HPE_CB_chunk_complete))
+        return gw_refuse(bad, 400, "the head can be read in two ways");
+    return gw_refuse(bad, 400, http_errno_description(wrong));
 }
 
 int gw_rules_framing(const gw_reading *g, int minor, enum gw_framing *framing, uint64_t *length, gw_bad_head *bad)
