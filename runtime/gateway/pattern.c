@@ -188,8 +188,6 @@ static int normalise(const reader *r, char *out, size_t *out_len)
             return refuse_form(r, i, c == '?' ? "a '?' (a path ends before the query)" : "a '#' (fragments are never sent)");
         if (c == '{' || c == '}' || c == '<' || c == '>')
             return refuse(r, "has braces or angle brackets; a parameter is written \":name\", a remainder \"*name\"");
-        if (c == '"' || c == '^' || c == '`' || c == '|')
-            return refuse(r, "has one of \" ^ ` |, which stand in a path only as escapes (%22 %5E %60 %7C)");
         if (c == '%') {
             int status = check_escape(r, i);
             if (status != GW_OK)
