@@ -63,7 +63,7 @@ function check.nearest(name, known)
     local d = distance(name:lower(), candidate:lower())
     if d < best_distance or (d == best_distance and best and candidate < best) then best, best_distance = candidate, d end
   end
-  if known[1] then
+  if rawget(known, 1) then
     for _, candidate in ipairs(known) do try(candidate) end
   else
     for candidate in pairs(known) do try(candidate) end
