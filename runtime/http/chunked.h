@@ -8,18 +8,18 @@
 #include "base/arena.h"
 #include "base/base.h"
 
-#define GW_CHUNK_LINE_MAX 4096     /* longest size line with its extensions */
-#define GW_TRAILER_BYTES_MAX 8192  /* longest trailer section */
+#define GW_CHUNK_LINE_MAX 4096    /* longest size line with its extensions */
+#define GW_TRAILER_BYTES_MAX 8192 /* longest trailer section */
 
 typedef struct gw_chunked {
-    uint64_t left;         /* bytes left of the current chunk */
-    gw_arena *arena;       /* where trailer fields are gathered (taken at the first one only); NULL: they are checked and dropped */
-    char *trailers;        /* complete, checked "Name: value\r\n" lines, without the fields that may not be trailers */
+    uint64_t left;   /* bytes left of the current chunk */
+    gw_arena *arena; /* where trailer fields are gathered (taken at the first one only); NULL: they are checked and dropped */
+    char *trailers;  /* complete, checked "Name: value\r\n" lines, without the fields that may not be trailers */
     uint32_t trailers_len;
-    uint32_t line;         /* bytes of the current line so far */
+    uint32_t line;          /* bytes of the current line so far */
     uint32_t trailer_bytes; /* of the whole trailer section so far */
     uint8_t state, digits;
-    bool done;             /* the last chunk and the trailer section are read */
+    bool done; /* the last chunk and the trailer section are read */
 } gw_chunked;
 
 static inline void gw_chunked_init(gw_chunked *c, gw_arena *arena)

@@ -8,17 +8,43 @@
 #include "base/arena.h"
 #include "base/base.h"
 
-#define GW_HEADERS_MAX 256     /* room in a gw_headers */
-#define GW_HEADERS_LIMIT 200   /* most that a client or a backend may send, whatever the configuration; the rest is for scripts */
+#define GW_HEADERS_MAX 256   /* room in a gw_headers */
+#define GW_HEADERS_LIMIT 200 /* most that a client or a backend may send, whatever the configuration; the rest is for scripts */
 
 /* Names that the gateway acts on. GW_H_OTHER is every other name. Keep in step with the table in headers.c. */
 enum gw_header_id {
     GW_H_OTHER = 0,
-    GW_H_HOST, GW_H_CONTENT_LENGTH, GW_H_TRANSFER_ENCODING, GW_H_CONNECTION, GW_H_KEEP_ALIVE, GW_H_PROXY_CONNECTION,
-    GW_H_TE, GW_H_TRAILER, GW_H_UPGRADE, GW_H_EXPECT, GW_H_PROXY_AUTHENTICATE, GW_H_PROXY_AUTHORIZATION,
-    GW_H_X_FORWARDED_FOR, GW_H_X_FORWARDED_PROTO, GW_H_X_FORWARDED_HOST, GW_H_X_FORWARDED_PORT, GW_H_X_REAL_IP, GW_H_FORWARDED,
-    GW_H_VIA, GW_H_X_REQUEST_ID, GW_H_TRACEPARENT, GW_H_TRACESTATE, GW_H_COOKIE, GW_H_AUTHORIZATION, GW_H_DATE, GW_H_SERVER,
-    GW_H_SEC_WEBSOCKET_KEY, GW_H_CONTENT_TYPE, GW_H_LOCATION, GW_H_SET_COOKIE, GW_H_HTTP2_SETTINGS,
+    GW_H_HOST,
+    GW_H_CONTENT_LENGTH,
+    GW_H_TRANSFER_ENCODING,
+    GW_H_CONNECTION,
+    GW_H_KEEP_ALIVE,
+    GW_H_PROXY_CONNECTION,
+    GW_H_TE,
+    GW_H_TRAILER,
+    GW_H_UPGRADE,
+    GW_H_EXPECT,
+    GW_H_PROXY_AUTHENTICATE,
+    GW_H_PROXY_AUTHORIZATION,
+    GW_H_X_FORWARDED_FOR,
+    GW_H_X_FORWARDED_PROTO,
+    GW_H_X_FORWARDED_HOST,
+    GW_H_X_FORWARDED_PORT,
+    GW_H_X_REAL_IP,
+    GW_H_FORWARDED,
+    GW_H_VIA,
+    GW_H_X_REQUEST_ID,
+    GW_H_TRACEPARENT,
+    GW_H_TRACESTATE,
+    GW_H_COOKIE,
+    GW_H_AUTHORIZATION,
+    GW_H_DATE,
+    GW_H_SERVER,
+    GW_H_SEC_WEBSOCKET_KEY,
+    GW_H_CONTENT_TYPE,
+    GW_H_LOCATION,
+    GW_H_SET_COOKIE,
+    GW_H_HTTP2_SETTINGS,
     GW_H_COUNT
 };
 

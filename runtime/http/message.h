@@ -15,8 +15,16 @@
 #include "http/headers.h"
 
 enum gw_method {
-    GW_METHOD_NONE, GW_METHOD_GET, GW_METHOD_HEAD, GW_METHOD_POST, GW_METHOD_PUT, GW_METHOD_DELETE, GW_METHOD_PATCH,
-    GW_METHOD_OPTIONS, GW_METHOD_CONNECT, GW_METHOD_TRACE,
+    GW_METHOD_NONE,
+    GW_METHOD_GET,
+    GW_METHOD_HEAD,
+    GW_METHOD_POST,
+    GW_METHOD_PUT,
+    GW_METHOD_DELETE,
+    GW_METHOD_PATCH,
+    GW_METHOD_OPTIONS,
+    GW_METHOD_CONNECT,
+    GW_METHOD_TRACE,
     GW_METHOD_OTHER, /* another method that http-parser knows (WebDAV, PURGE, ...): its text is in the request */
     GW_METHOD_COUNT
 };
@@ -28,10 +36,10 @@ bool gw_method_is_idempotent(enum gw_method method);
 
 /* How a body is delimited (RFC 9112 section 6.3). */
 enum gw_framing {
-    GW_FRAMING_NONE,    /* no body */
-    GW_FRAMING_LENGTH,  /* content_length bytes */
+    GW_FRAMING_NONE,   /* no body */
+    GW_FRAMING_LENGTH, /* content_length bytes */
     GW_FRAMING_CHUNKED,
-    GW_FRAMING_CLOSE    /* responses only: until the connection ends */
+    GW_FRAMING_CLOSE /* responses only: until the connection ends */
 };
 
 /* Why a head was refused: the status to answer with, and a short text for the log and the error body ("bare LF in the head").
@@ -42,16 +50,16 @@ typedef struct gw_bad_head {
 } gw_bad_head;
 
 typedef struct gw_head_limits {
-    uint32_t request_line;  /* longest request line, bytes: 414 past it */
-    uint32_t header_bytes;  /* longest head, request line and all: 431 past it */
-    uint32_t headers;       /* most fields: 431 past it; at most GW_HEADERS_LIMIT */
+    uint32_t request_line; /* longest request line, bytes: 414 past it */
+    uint32_t header_bytes; /* longest head, request line and all: 431 past it */
+    uint32_t headers;      /* most fields: 431 past it; at most GW_HEADERS_LIMIT */
 } gw_head_limits;
 
 /* Where gw_head_scan was. Zero it for a new head. */
 typedef struct gw_head_scan_state {
-    uint32_t at;     /* bytes looked at */
-    uint32_t line;   /* start of the current line */
-    uint32_t lines;  /* complete lines so far */
+    uint32_t at;    /* bytes looked at */
+    uint32_t line;  /* start of the current line */
+    uint32_t lines; /* complete lines so far */
 } gw_head_scan_state;
 
 /* Looks for the end of a head in bytes[0, len). Returns its length in bytes (> 0, the empty line included); GW_AGAIN when more is
@@ -63,19 +71,19 @@ int gw_head_scan(const char *bytes, size_t len, const gw_head_limits *limits, bo
 
 typedef struct gw_request {
     enum gw_method method;
-    uint8_t minor;              /* HTTP/1.minor: 0 or 1 */
-    bool keep_alive;            /* the client wants the connection kept */
+    uint8_t minor;   /* HTTP/1.minor: 0 or 1 */
+    bool keep_alive; /* the client wants the connection kept */
     bool expect_continue;
-    bool upgrade;               /* Connection names upgrade, and there is an Upgrade field (HTTP/1.1 only) */
-    bool asterisk;              /* OPTIONS * */
+    bool upgrade;  /* Connection names upgrade, and there is an Upgrade field (HTTP/1.1 only) */
+    bool asterisk; /* OPTIONS * */
     enum gw_framing framing;
-    uint64_t content_length;    /* with GW_FRAMING_LENGTH */
+    uint64_t content_length; /* with GW_FRAMING_LENGTH */
     gw_slice method_name;
-    gw_slice target;            /* as sent */
-    gw_slice raw_path;          /* target's path, not normalised ("*" for asterisk-form) */
-    gw_slice query;             /* behind the '?', untouched; {NULL,0} when there is no '?' */
-    gw_slice authority;         /* host[:port]: from absolute-form or Host; empty (non-NULL) in HTTP/1.0 without Host */
-    gw_slice host;              /* authority without the port; as sent (not lowercased); IPv6 with its brackets */
+    gw_slice target;    /* as sent */
+    gw_slice raw_path;  /* target's path, not normalised ("*" for asterisk-form) */
+    gw_slice query;     /* behind the '?', untouched; {NULL,0} when there is no '?' */
+    gw_slice authority; /* host[:port]: from absolute-form or Host; empty (non-NULL) in HTTP/1.0 without Host */
+    gw_slice host;      /* authority without the port; as sent (not lowercased); IPv6 with its brackets */
     gw_headers headers;
 } gw_request;
 
@@ -84,12 +92,12 @@ typedef struct gw_request {
 int gw_request_parse(gw_request *r, const char *head, size_t len, const gw_head_limits *limits, gw_bad_head *bad);
 
 typedef struct gw_response {
-    uint16_t status;            /* 100 to 999 */
+    uint16_t status; /* 100 to 999 */
     uint8_t minor;
-    bool keep_alive;            /* the backend keeps the connection (also needs a body that is not framed by close) */
+    bool keep_alive; /* the backend keeps the connection (also needs a body that is not framed by close) */
     enum gw_framing framing;
     uint64_t content_length;
-    gw_slice reason;            /* phrase; may be empty */
+    gw_slice reason; /* phrase; may be empty */
     gw_headers headers;
 } gw_response;
 
