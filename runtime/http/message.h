@@ -71,11 +71,11 @@ int gw_head_scan(const char *bytes, size_t len, const gw_head_limits *limits, bo
 
 typedef struct gw_request {
     enum gw_method method;
-    uint8_t minor;   /* HTTP/1.minor: 0 or 1 */
-    bool keep_alive; /* the client wants the connection kept */
-    bool expect_continue;
-    bool upgrade;  /* Connection names upgrade, and there is an Upgrade field (HTTP/1.1 only) */
-    bool asterisk; /* OPTIONS * */
+    uint8_t minor;        /* HTTP/1.minor: 0 or 1 */
+    bool keep_alive;      /* the client wants the connection kept */
+    bool expect_continue; /* HTTP/1.1 only, and only when a body is to come */
+    bool upgrade;         /* Connection names upgrade, and there is an Upgrade field (HTTP/1.1 only) */
+    bool asterisk;        /* OPTIONS * */
     enum gw_framing framing;
     uint64_t content_length; /* with GW_FRAMING_LENGTH */
     gw_slice method_name;
