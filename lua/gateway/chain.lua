@@ -131,7 +131,8 @@ local function explain(coroutine_, problem)
       frames[#frames + 1] = frame
     end
   end
-  return problem, #frames > 1 and table.concat(frames, "\n") or nil -- one frame is where the message says it is
+  if #frames == 1 and problem:find(frames[1]:match("^[^ ]*"):gsub(":$", ""), 1, true) then return problem end -- it says where already
+  return problem, #frames > 0 and table.concat(frames, "\n") or nil
 end
 
 --- Called by C when the script has been loaded.

@@ -163,7 +163,7 @@ local Params = {
 
 ---@class gateway.Request
 ---@field method string
----@field path string normalised; setting it changes what is forwarded, not which route it is
+---@field path string normalised; setting it changes what is forwarded, not which route it is. What cannot stand there is percent-encoded
 ---@field query string what stands behind the '?', untouched; "" when there is none
 ---@field headers gateway.Headers
 ---@field cookies table<string, string>

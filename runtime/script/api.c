@@ -194,24 +194,42 @@ int gw_lua_upstream_name(gw_lua_view *view)
     return 0;
 }
 
+/* Percent-encodes what cannot stand in a path as it is: a script may put any text between the slashes. `%` stays: it is an escape. */
+static gw_slice path_encoded(gw_arena *arena, const char *path, size_t len)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    char *out = gw_arena_bytes(arena, len * 3 + 1), *at = out;
+    if (!out)
+        return GW_NO_SLICE;
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)path[i];
+        if (c <= 0x20 || c >= 0x7f || memchr("\"<>^`{|}", c, 8)) {
+            *at++ = '%';
+            *at++ = hex[c >> 4];
+            *at++ = hex[c & 15];
+        } else
+            *at++ = (char)c;
+    }
+    return gw_slice_of(out, (size_t)(at - out));
+}
+
 int gw_lua_set_path(gw_lua_view *view, const char *path, size_t len)
 {
     gw_exchange *x = view->exchange;
     const char *reason = NULL;
-    for (size_t i = 0; i < len && !reason; i++) {
-        unsigned char c = (unsigned char)path[i];
-        if (c <= 0x20 || c >= 0x7f)
-            reason = "a space, a control character or a byte that has to be percent-encoded";
-        else if (c == '?' || c == '#')
-            reason = "'?' and '#' end a path: percent-encode them, or set request.query";
-    }
-    if (!reason && len > GW_SCRATCH_BYTES / 2)
+    if (len > GW_SCRATCH_BYTES / 4)
         reason = "too long";
-    gw_slice copy = reason ? GW_NO_SLICE : gw_arena_copy(&x->arena, gw_slice_of(path, len)), normal;
-    char *room = reason ? NULL : gw_arena_bytes(&x->arena, len ? len : 1);
-    if (!reason && (!copy.ptr || !room))
+    else if (memchr(path, '?', len) || memchr(path, '#', len))
+        reason = "'?' and '#' end a path: percent-encode them, or set request.query";
+    if (reason) {
+        found(view, gw_slice_str(reason));
+        return GW_INVALID;
+    }
+    gw_slice encoded = path_encoded(&x->arena, path, len), normal;
+    char *room = gw_arena_bytes(&x->arena, encoded.len + 1);
+    if (!encoded.ptr || !room)
         return GW_NOMEM;
-    if (reason || gw_path_normalise(copy, x->generation->keep_encoded_slash, room, &normal, &reason) != GW_OK) {
+    if (gw_path_normalise(encoded, x->generation->keep_encoded_slash, room, &normal, &reason) != GW_OK) {
         found(view, gw_slice_str(reason));
         return GW_INVALID;
     }

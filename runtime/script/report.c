@@ -8,14 +8,16 @@
 
 #define GW_REPORT_BYTES 3600 /* of one line's members; gw_log_event takes lines of 4 KB */
 
-/* "route":…,"request_id":… */
-static void where(gw_text *t, const gw_exchange *x)
+/* "route":…,"source":…,"request_id":…. `source` is the line that declared the route: an error in what left by a tail call has no other place. */
+static void where(gw_text *t, const gw_exchange *x, bool source)
 {
-    if (!x)
+    if (!x || !x->route)
         return;
-    if (x->route) {
-        gw_text_lit(t, "\"route\":");
-        gw_text_json(t, x->route->name);
+    gw_text_lit(t, "\"route\":");
+    gw_text_json(t, x->route->name);
+    if (source) {
+        gw_text_lit(t, ",\"source\":");
+        gw_text_json(t, x->route->match.source);
     }
     if (x->id.len) {
         gw_text_lit(t, ",\"request_id\":");
@@ -27,7 +29,7 @@ static void log_failure(gw_exchange *x, gw_slice message, gw_slice traceback)
 {
     char bytes[GW_REPORT_BYTES];
     gw_text t = gw_text_on(bytes, sizeof bytes);
-    where(&t, x);
+    where(&t, x, true);
     if (t.at > t.begin)
         gw_text_lit(&t, ",");
     gw_text_lit(&t, "\"error\":");
@@ -113,7 +115,7 @@ static int lua_log(lua_State *L)
     char bytes[GW_REPORT_BYTES];
     gw_text t = gw_text_on(bytes, sizeof bytes);
     if (s->engine) {
-        where(&t, s->running ? s->running->view.exchange : NULL);
+        where(&t, s->running ? s->running->view.exchange : NULL, false);
         if (members) {
             gw_text before = t;
             if (t.at > t.begin)
