@@ -140,8 +140,10 @@ void gw_compose_request(gw_exchange *x, gw_text *t)
     }
     if (r->upgrade) {
         const gw_header *up = gw_headers_by_id(h, GW_H_UPGRADE);
-        gw_text_lit(t, "Connection: upgrade\r\n");
-        field(t, GW_SLICE("Upgrade"), up->value);
+        if (up) { /* unless a script took it away */
+            gw_text_lit(t, "Connection: upgrade\r\n");
+            field(t, GW_SLICE("Upgrade"), up->value);
+        }
     }
     if (r->framing == GW_FRAMING_CHUNKED && !x->body_kept)
         gw_text_lit(t, "Transfer-Encoding: chunked\r\n");
@@ -179,7 +181,11 @@ void gw_compose_interim(gw_exchange *x, gw_text *t)
     response_fields(x, t, FRAMING_AND_HOPS);
     if (x->response.status == 101) {
         gw_text_lit(t, "Connection: upgrade\r\n");
-        field(t, GW_SLICE("Upgrade"), gw_headers_by_id(&x->response.headers, GW_H_UPGRADE)->value);
+        const gw_header *up = gw_headers_by_id(&x->response.headers, GW_H_UPGRADE);
+        if (!up) /* a script took it away */
+            up = gw_headers_by_id(&x->request.headers, GW_H_UPGRADE);
+        if (up)
+            field(t, GW_SLICE("Upgrade"), up->value);
         if (x->id.len)
             field(t, GW_SLICE("X-Request-ID"), x->id);
     }

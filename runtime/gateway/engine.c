@@ -15,6 +15,7 @@ int gw_engine_init(gw_engine *e, uint32_t index, gw_loop *loop, gw_log_ring *log
     gw_slab_init(&e->upconns, sizeof(gw_upconn), 64);
     gw_list_init(&e->client_list);
     gw_list_init(&e->exchange_list);
+    gw_list_init(&e->upconn_list);
     gw_random_seed(&e->random);
     e->date_at = -1;
     return GW_OK;
@@ -32,6 +33,8 @@ void gw_engine_clear(gw_engine *e)
     }
     while (!gw_list_empty(&e->client_list))
         gw_client_close(gw_container_of(e->client_list.next, gw_client, link));
+    while (!gw_list_empty(&e->upconn_list)) /* idle ones: the busy ones went with their exchanges */
+        gw_upconn_close(gw_container_of(e->upconn_list.next, gw_upconn, all));
     gw_slab_clear(&e->exchanges);
     gw_slab_clear(&e->clients);
     gw_slab_clear(&e->upconns);

@@ -29,6 +29,7 @@ typedef struct gw_engine {
     gw_slab clients, exchanges, upconns;
     gw_list client_list;                   /* every client connection */
     gw_list exchange_list;                 /* every exchange under way */
+    gw_list upconn_list;                   /* every upstream connection */
     gw_random random;
     double date_at;                        /* second for which `date` was made */
     char date[30];

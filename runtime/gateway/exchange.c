@@ -240,6 +240,12 @@ void gw_exchange_verdict(gw_exchange *x, enum gw_chain_verdict verdict)
     x->wants_resume = false;
     x->response.headers.count = 0;
     x->response.headers.present = 0;
+    x->body_replaced = false;
+    if (x->body_status < 0) { /* what the script stumbled over is the client's doing */
+        x->close = true;
+        gw_reply_error(x, gw_gather_http_status(x->body_status), gw_gather_reason(x->body_status));
+        return;
+    }
     gw_reply_error(x, 500, "script error");
 }
 
@@ -262,6 +268,8 @@ static void exchange_refuse(gw_exchange *x, const gw_bad_head *bad)
 {
     x->close = true;
     x->in.done = true; /* nothing more is read as a message; the connection lingers and closes */
+    if (bad->status == 405)
+        gw_headers_set(&x->response.headers, GW_SLICE("Allow"), GW_SLICE("GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"));
     gw_reply_error(x, bad->status, bad->reason);
 }
 

@@ -79,6 +79,7 @@ typedef struct gw_exchange {
     bool continue_sent : 1;
     bool counted : 1;          /* in endpoint's in_flight */
     bool repeated : 1;         /* met a dead pooled connection once: only fresh ones from now on */
+    bool switching : 1;        /* the backend said 101 to our upgrade */
     bool send_broken : 1;      /* the backend takes no more of the request body; its answer may still come */
 
     gw_reply reply;

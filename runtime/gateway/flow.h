@@ -31,6 +31,9 @@ void gw_exchange_abort(gw_exchange *x, const char *error);
 /* ---- gather.c: the request body into memory for Lua ---- */
 void gw_gather_pump(gw_exchange *x);
 void gw_gather_failed(gw_exchange *x, int status);
+/* What a client is told whose body could not be gathered (413, 408, 503, 400), and in which words. */
+int gw_gather_http_status(int status);
+const char *gw_gather_reason(int status);
 
 /* ---- forward.c: to the upstream ---- */
 struct gw_upconn {
@@ -40,6 +43,7 @@ struct gw_upconn {
     gw_endpoint *endpoint;
     gw_buffer *in;
     gw_list link;     /* endpoint->worker[].idle */
+    gw_list all;      /* engine->upconn_list */
     gw_head_scan_state scan;
     uint32_t requests;
     bool keep;        /* may go to the pool: the backend keeps it and the message ended cleanly */

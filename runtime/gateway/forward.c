@@ -35,6 +35,7 @@ void gw_upconn_close(gw_upconn *up)
         gw_list_remove(&up->link);
         up->endpoint->state->idle[e->index]--;
     }
+    gw_list_remove(&up->all);
     gw_stream_close(&up->stream);
     gw_buffer_give(&e->buffers, up->in);
     gw_endpoint *endpoint = up->endpoint;
@@ -73,6 +74,10 @@ void gw_forward_release(gw_exchange *x, bool reusable)
         return;
     x->up = NULL;
     up->x = NULL;
+    if (up->in && gw_buffer_used(up->in) == 0) {
+        gw_buffer_give(&e->buffers, up->in);
+        up->in = NULL;
+    }
     if (!reusable || !upconn_can_idle(up, x)) {
         gw_upconn_close(up);
         return;
@@ -210,6 +215,7 @@ static void forward_pick(gw_exchange *x)
                           status == GW_NOFILES ? "out of file descriptors" : "upstream connect failed", status == GW_REFUSED);
         return;
     }
+    gw_list_push_back(&e->upconn_list, &up->all);
     endpoint_hold(e, endpoint);
     GW_COUNT_ADD(e->counters.upstream_connects, 1);
     x->up = up;
@@ -223,8 +229,7 @@ void gw_forward_start(gw_exchange *x)
     gw_upstream *u = x->upstream;
     if (x->body_status < 0) { /* a part of the body was taken and is gone: it cannot be forwarded */
         x->close = true;
-        int status = x->body_status == GW_LIMIT ? 413 : x->body_status == GW_TIMEOUT ? 408 : x->body_status == GW_NOMEM ? 503 : 400;
-        gw_reply_error(x, status, "the request body could not be read");
+        gw_reply_error(x, gw_gather_http_status(x->body_status), gw_gather_reason(x->body_status));
         return;
     }
     if (x->request.upgrade && !x->in.done)
@@ -243,7 +248,20 @@ void gw_forward_respond(gw_exchange *x)
         x->reply.status = r->status;
         if (!x->body_replaced)
             x->reply.body = GW_NO_SLICE;
-        gw_forward_release(x, x->out.done);
+        gw_reply_send(x);
+        return;
+    }
+    if (x->switching && r->status == 101) {
+        gw_text head = gw_text_on(e->scratch, GW_SCRATCH_BYTES);
+        gw_compose_interim(x, &head);
+        if (head.cut)
+            gw_forward_failed(x, 502, "response head too large", false);
+        else
+            gw_tunnel_start(x, gw_text_done(&head));
+        return;
+    }
+    if (x->switching || r->status < 200) { /* a script made something else of it, or an interim status of an answer */
+        x->reply.status = r->status < 200 ? 500 : r->status;
         gw_reply_send(x);
         return;
     }
@@ -258,7 +276,7 @@ void gw_forward_respond(gw_exchange *x)
     }
     if (e->draining || x->client->close_soon)
         x->close = true;
-    if (!x->in.done && !x->body_kept && x->out.done)
+    if (!x->in.done && !x->body_kept) /* answered before the request was whole: nobody will wait for its rest */
         x->close = true;
     gw_text head = gw_text_on(e->scratch, GW_SCRATCH_BYTES);
     gw_compose_response(x, &head);
@@ -273,10 +291,27 @@ void gw_forward_respond(gw_exchange *x)
     gw_relay_response(x, gw_text_done(&head));
 }
 
+/* The head in x->response is the one that counts: to Lua if it waits for one, and out. */
+static void forward_answer(gw_exchange *x)
+{
+    gw_upconn *up = x->up;
+    if (!x->wants_resume || x->resumed) {
+        gw_forward_respond(x);
+        return;
+    }
+    x->resumed = true;
+    x->state = GW_X_CHAIN;
+    enum gw_chain_verdict verdict = x->route->chain_ops->resume(x);
+    if (verdict == GW_CHAIN_WAIT) { /* the head must stay where it is */
+        gw_stream_read_off(&up->stream);
+        gw_stream_timeout(&up->stream, 0);
+    }
+    gw_exchange_verdict(x, verdict);
+}
+
 /* A final head is in x->response. */
 static void forward_final(gw_exchange *x)
 {
-    gw_upconn *up = x->up;
     gw_response *r = &x->response;
     x->up_first = gw_loop_now(x->engine->loop);
     x->error = NULL; /* what an earlier try met is over */
@@ -286,19 +321,8 @@ static void forward_final(gw_exchange *x)
     x->out.done = r->framing == GW_FRAMING_NONE || (r->framing == GW_FRAMING_LENGTH && r->content_length == 0);
     if (r->framing == GW_FRAMING_CHUNKED)
         gw_chunked_init(&x->out.chunked, &x->arena);
-    up->keep = r->keep_alive && r->framing != GW_FRAMING_CLOSE;
-    if (x->wants_resume && !x->resumed) {
-        x->resumed = true;
-        x->state = GW_X_CHAIN;
-        enum gw_chain_verdict verdict = x->route->chain_ops->resume(x);
-        if (verdict == GW_CHAIN_WAIT) { /* the head must stay where it is */
-            gw_stream_read_off(&up->stream);
-            gw_stream_timeout(&up->stream, 0);
-        }
-        gw_exchange_verdict(x, verdict);
-        return;
-    }
-    gw_forward_respond(x);
+    x->up->keep = r->keep_alive && r->framing != GW_FRAMING_CLOSE;
+    forward_answer(x);
 }
 
 /* Heads in up->in: 1xx pass on, 101 opens the tunnel, the final one decides. */
@@ -329,14 +353,14 @@ static void forward_heads(gw_exchange *x)
             forward_final(x);
             return;
         }
-        gw_text head = gw_text_on(e->scratch, GW_SCRATCH_BYTES);
         if (x->response.status == 101) {
             if (!x->request.upgrade || !gw_headers_has(&x->response.headers, GW_H_UPGRADE)) {
                 gw_forward_failed(x, 502, "upstream switched protocols without being asked", false);
                 return;
             }
-            gw_compose_interim(x, &head);
-            gw_tunnel_start(x, gw_text_done(&head));
+            x->switching = true;
+            x->up_first = gw_loop_now(e->loop);
+            forward_answer(x);
             return;
         }
         if (++x->interim > INTERIM_MOST) {
@@ -344,6 +368,7 @@ static void forward_heads(gw_exchange *x)
             return;
         }
         if (x->request.minor >= 1 && !(x->response.status == 100 && x->continue_sent)) {
+            gw_text head = gw_text_on(e->scratch, GW_SCRATCH_BYTES);
             gw_compose_interim(x, &head);
             struct iovec iov = {head.begin, (size_t)(head.at - head.begin)};
             int status = head.cut ? GW_OK : gw_stream_write(&x->client->stream, &iov, 1);

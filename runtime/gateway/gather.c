@@ -47,8 +47,10 @@ static int gather_take(gw_exchange *x)
         int status = gather_room(x, data);
         if (status != GW_OK)
             return status;
-        memcpy(x->body_text + x->body_text_len, c->in->bytes + c->pos, data);
-        x->body_text_len += data;
+        if (data) {
+            memcpy(x->body_text + x->body_text_len, c->in->bytes + c->pos, data);
+            x->body_text_len += data;
+        }
         c->pos += (uint32_t)used;
     }
     return x->in.done ? GW_OK : GW_AGAIN;
@@ -70,6 +72,19 @@ void gw_gather_pump(gw_exchange *x)
 void gw_gather_failed(gw_exchange *x, int status)
 {
     gather_done(x, status);
+}
+
+int gw_gather_http_status(int status)
+{
+    return status == GW_LIMIT ? 413 : status == GW_TIMEOUT ? 408 : status == GW_NOMEM ? 503 : 400;
+}
+
+const char *gw_gather_reason(int status)
+{
+    return status == GW_LIMIT     ? "request body too large"
+           : status == GW_TIMEOUT ? "request body did not come in time"
+           : status == GW_NOMEM   ? "out of memory"
+                                  : "bad request body";
 }
 
 int gw_exchange_body(gw_exchange *x, uint64_t most)

@@ -78,11 +78,26 @@ static void reply_step_over_body(gw_exchange *x)
         x->close = true;
 }
 
+/* The same for a backend's body that a script's answer stands for. True: nothing of it is still to come. */
+static bool reply_step_over_response(gw_exchange *x)
+{
+    gw_buffer *b = x->up ? x->up->in : NULL;
+    if (b && !x->out.done && gw_buffer_used(b)) {
+        size_t data;
+        const char *reason;
+        int64_t used = gw_body_take(&x->out, b->bytes + b->start, gw_buffer_used(b), &data, &reason);
+        if (used < 0)
+            return false;
+        b->start += (uint32_t)used;
+    }
+    return x->up && x->out.done;
+}
+
 void gw_reply_send(gw_exchange *x)
 {
     gw_engine *e = x->engine;
     gw_response *r = &x->response;
-    gw_forward_release(x, false);
+    bool whole = reply_step_over_response(x);
     if (!x->in.done)
         reply_step_over_body(x);
     if (e->draining || x->client->close_soon)
@@ -107,6 +122,7 @@ void gw_reply_send(gw_exchange *x)
         gw_exchange_abort(x, "response head too large");
         return;
     }
+    gw_forward_release(x, whole); /* the fields pointed into its buffer until now */
     struct iovec iov[2] = {{head.begin, (size_t)(head.at - head.begin)}};
     int n = 1;
     if (!bodiless && x->request.method != GW_METHOD_HEAD && x->reply.body.len) {

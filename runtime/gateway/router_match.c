@@ -44,15 +44,16 @@ static bool method_fits(const search *s, const gw_candidate *c)
     return false;
 }
 
-/* True when this one matches (and no later one of its run needs a look). */
-static bool judge(search *s, uint32_t rank)
+/* True when this one matches (and no later one of its run needs a look). `proven`: how many of its header conditions are known to
+ * hold. */
+static bool judge(search *s, uint32_t rank, uint32_t proven)
 {
     const gw_candidate *c = &s->r->candidates[rank];
     bool fits = method_fits(s, c);
     /* Once there is a match, nobody asks any more which methods others would take. */
     if (!fits && s->best != GW_NONE)
         return false;
-    if (c->header_count && !conditions_hold(c->match, s->headers))
+    if (c->header_count > proven && !conditions_hold(c->match, s->headers))
         return false;
     if (fits) {
         s->best = rank;
@@ -63,10 +64,10 @@ static bool judge(search *s, uint32_t rank)
     return false;
 }
 
-static void judge_picks(search *s, const uint32_t *picks, uint32_t count)
+static void judge_picks(search *s, const uint32_t *picks, uint32_t count, uint32_t proven)
 {
     for (uint32_t i = 0; i < count && picks[i] < s->best; i++)
-        if (judge(s, picks[i]))
+        if (judge(s, picks[i], proven))
             return;
 }
 
@@ -82,12 +83,12 @@ static void judge_indexed(search *s, const gw_run_index *index)
         for (; index->buckets[slot].value.ptr; slot = (slot + 1) & index->mask) {
             const gw_bucket *b = &index->buckets[slot];
             if (gw_slice_equal(b->value, value)) {
-                judge_picks(s, index->picks + b->first, b->count);
+                judge_picks(s, index->picks + b->first, b->count, 1);
                 break;
             }
         }
     }
-    judge_picks(s, index->picks + index->rest_first, index->rest_count);
+    judge_picks(s, index->picks + index->rest_first, index->rest_count, 0);
 }
 
 static void judge_run(search *s, uint32_t first)
@@ -100,7 +101,7 @@ static void judge_run(search *s, uint32_t first)
         return;
     }
     for (uint32_t i = first; i < first + run->run_count && i < s->best; i++)
-        if (judge(s, i))
+        if (judge(s, i, 0))
             return;
 }
 
