@@ -197,3 +197,12 @@ gateway.route "/" { to = gateway.respond(200) }
     assert.truthy(got.stderr:find("main%.lua:2: ") and got.stderr:find("main%.lua:3: "), got.stderr)
   end)
 end)
+
+describe("the examples", function()
+  for _, name in ipairs { "hello.lua", "quickstart.lua", "yaml.lua" } do
+    it("pass the check: " .. name, function()
+      local got = run { "check", "examples/" .. name }
+      assert.same({ 0, "" }, { got.code, got.stderr })
+    end)
+  end
+end)
