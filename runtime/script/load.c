@@ -39,7 +39,9 @@ static void on_count(lua_State *L, lua_Debug *ar)
     lua_pop(L, 1);
     if (s && s->deadline > 0 && seconds_now() > s->deadline) {
         lua_sethook(L, on_count, LUA_MASKCOUNT, 1000); /* a pcall around it shall not help for long */
-        luaL_error(L, "the script ran longer than %d s while it was loaded", (int)GW_LOAD_SECONDS);
+        luaL_where(L, 0);                              /* in a hook, level 0 is what was running */
+        lua_pushfstring(L, "%sthe script ran longer than %d s while it was loaded", lua_tostring(L, -1), (int)GW_LOAD_SECONDS);
+        lua_error(L);
     }
 }
 
