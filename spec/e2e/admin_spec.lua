@@ -18,7 +18,7 @@ describe("admin:", function()
       ]],
     }
   end)
-  lazy_teardown(function() g:stop() end)
+  lazy_teardown(function() if g then g:stop() end end)
 
   it("/healthz and /readyz", function()
     for _, path in ipairs { "/healthz", "/readyz" } do
@@ -34,19 +34,32 @@ describe("admin:", function()
         assert.equal(200, clients[i]:ask("/fixed").status)
       end
       local status = g:status()
-      assert.equal("number", type(g:generation()))
-      assert.is_not_nil(status.workers)
-      assert.is_not_nil(status.connections)
-      local before = g:generation()
-      assert.equal(200, g:reload().status)
-      assert.is_true(g:generation() > before)
+      assert.equal("serving", status.state)
+      assert.equal(1, status.generation.number)
+      assert.equal(2, #status.workers)
+      local accepted = 0
+      for _, worker in ipairs(status.workers) do accepted = accepted + worker.connections.accepted end
+      assert.equal(5, accepted)
+      assert.same({ { address = "127.0.0.1:" .. g.port } }, status.listeners)
+      assert.equal("users", status.upstreams[1].name)
+      assert.equal(g.backends[1].at, status.upstreams[1].endpoints[1].address)
+      local result = g:reload()
+      assert.equal(200, result.status)
+      assert.is_true(result.json.ok)
+      assert.equal(2, result.json.generation)
+      status = g:status()
+      assert.equal(2, status.generation.number)
+      assert.equal("POST /reload", status.reloads.last.cause)
+      assert.is_true(status.reloads.last.ok)
+      assert.same({}, status.reloads.last.errors)
     end)
   end)
 
   it("counts connections", function()
     local function active()
-      local connections = g:status().connections
-      return type(connections) == "table" and (connections.active or connections.clients) or connections
+      local count = 0
+      for _, worker in ipairs(g:status().workers) do count = count + worker.connections.active end
+      return count
     end
     peers.run(function()
       peers.eventually(function() return active() == 0 end, "no connection yet")
@@ -76,7 +89,17 @@ describe("admin:", function()
   it("keeps connections alive", function()
     peers.run(function()
       local client = peers.connect(g.vars.admin)
-      for _ = 1, 3 do assert.equal(200, client:ask("/healthz").status) end
+      for _ = 1, 3 do assert.equal(200, client:ask({ path = "/healthz", host = "127.0.0.1" }).status) end
+    end)
+  end)
+
+  it("does not answer to names (a browser that was led here by one)", function()
+    peers.run(function()
+      for _, method in ipairs { "GET", "POST" } do
+        local response = peers.ask(g.vars.admin, { method = method, path = method == "GET" and "/status" or "/reload",
+          host = "evil.example" })
+        assert.is_true(response.status >= 400, response.status)
+      end
     end)
   end)
 
@@ -93,7 +116,8 @@ describe("admin:", function()
     it("has a line for each request, with what is known of it", function()
       peers.run(function()
         g.backends[1]:answer { body = "hello" }
-        assert.equal(200, g:ask({ path = "/users/7?secret=1", method = "POST", body = "x", headers = { ["X-Request-ID"] = "abc-98765" } }).status)
+        assert.equal(200, g:ask({ path = "/users/7?secret=1", method = "POST", body = "x",
+          headers = { ["X-Request-ID"] = "abc-98765" } }).status)
         local line = line_of "/users/7"
         assert.equal("POST", line.method)
         assert.equal(200, line.status)

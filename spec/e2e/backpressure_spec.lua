@@ -27,7 +27,7 @@ describe("back-pressure:", function()
     }
     backend = g.backends[1]
   end)
-  lazy_teardown(function() g:stop() end)
+  lazy_teardown(function() if g then g:stop() end end)
 
   -- Waits until no more is taken: counts stay as they are for a while.
   local function settled(counts)

@@ -17,7 +17,7 @@ describe("framing:", function()
     }
     backend = g.backends[1]
   end)
-  lazy_teardown(function() g:stop() end)
+  lazy_teardown(function() if g then g:stop() end end)
 
   -- deterministic bytes of every value
   local function pattern(bytes)

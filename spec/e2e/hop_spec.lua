@@ -21,7 +21,7 @@ end
 describe("hop-by-hop:", function()
   local g, backend
   lazy_setup(function() g, backend = start() end)
-  lazy_teardown(function() g:stop() end)
+  lazy_teardown(function() if g then g:stop() end end)
 
   local function through(headers, request)
     request = request or {}
@@ -47,7 +47,8 @@ describe("hop-by-hop:", function()
     end
 
     it("an h2c upgrade", function()
-      local seen, response = through { { "Connection", "Upgrade, HTTP2-Settings" }, { "Upgrade", "h2c" }, { "HTTP2-Settings", "AAMAAABkAAQAAP__" } }
+      local seen, response = through { { "Connection", "Upgrade, HTTP2-Settings" }, { "Upgrade", "h2c" },
+      { "HTTP2-Settings", "AAMAAABkAAQAAP__" } }
       assert.equal(200, response.status)
       for _, name in ipairs { "upgrade", "http2-settings", "connection" } do assert.is_false(seen.headers:has(name), name) end
     end)
@@ -61,7 +62,8 @@ describe("hop-by-hop:", function()
 
     it("but not those that Connection may not name", function()
       local seen = through({ { "Connection", "Host, Authorization, Content-Length, X-Forwarded-For, X-Request-ID" },
-        { "Authorization", "Bearer t" }, { "X-Request-ID", "kept-12345" } }, { method = "POST", body = "hello", host = "a.example" })
+        { "Authorization", "Bearer t" }, { "X-Request-ID", "kept-12345" } },
+        { method = "POST", body = "hello", host = "a.example" })
       assert.equal("a.example", seen.headers:get("host"))
       assert.equal("Bearer t", seen.headers:get("authorization"))
       assert.equal("5", seen.headers:get("content-length"))
@@ -78,7 +80,8 @@ describe("hop-by-hop:", function()
   end)
 
   it("other fields go on: order, case, repetition and odd bytes as sent", function()
-    local seen = through { { "X-B", "1" }, { "x-a", "caf\195\169 \t tab" }, { "X-B", "2" }, { "X-Empty", "" }, { "Cookie", "a=1" }, { "Cookie", "b=2" } }
+    local seen = through { { "X-B", "1" }, { "x-a", "caf\195\169 \t tab" }, { "X-B", "2" }, { "X-Empty", "" },
+    { "Cookie", "a=1" }, { "Cookie", "b=2" } }
     assert.equal("1 | 2", values(seen.headers:all("X-B")))
     assert.equal("caf\195\169 \t tab", seen.headers:get("x-a"))
     assert.equal("", seen.headers:get("x-empty"))
@@ -93,7 +96,8 @@ describe("hop-by-hop:", function()
   it("response fields that stop here", function()
     peers.run(function()
       backend:answer { headers = { { "Connection", "X-Secret, keep-alive" }, { "X-Secret", "1" }, { "Keep-Alive", "timeout=5" },
-        { "Proxy-Authenticate", "Basic" }, { "Upgrade", "h2" }, { "Proxy-Connection", "x" }, { "X-Stays", "1" }, { "Set-Cookie", "a=1" },
+        { "Proxy-Authenticate", "Basic" }, { "Upgrade", "h2" }, { "Proxy-Connection", "x" }, { "X-Stays", "1" },
+        { "Set-Cookie", "a=1" },
         { "Set-Cookie", "b=2" } }, body = "ok" }
       local client = g:client()
       local response = client:ask "/"
@@ -176,7 +180,8 @@ describe("hop-by-hop:", function()
       assert.equal("Abc-123_x.y", values(seen.headers:all("x-request-id")))
     end)
 
-    for _, case in ipairs { { "too long", ("x"):rep(300) }, { "odd characters", "a b\"c" }, { "obs-text", "\195\169" }, { "empty", "" } } do
+    for _, case in ipairs { { "too long", ("x"):rep(300) }, { "odd characters", "a b\"c" }, { "obs-text", "\195\169" },
+    { "empty", "" } } do
       it("is made anew when malformed: " .. case[1], function()
         local seen, response = through { ["X-Request-ID"] = case[2] }
         local id = values(response.headers:all("x-request-id"))
@@ -202,12 +207,13 @@ end)
 describe("a trusted proxy in front:", function()
   local g, backend
   lazy_setup(function() g, backend = start 'gateway.trusted_proxies { "127.0.0.0/8", "10.0.0.0/8", "2001:db8::/32" }' end)
-  lazy_teardown(function() g:stop() end)
+  lazy_teardown(function() if g then g:stop() end end)
 
   it("X-Forwarded-For is appended to, the others stay", function()
     peers.run(function()
       backend:answer()
-      g:ask { headers = { { "X-Forwarded-For", "6.6.6.6" }, { "X-Forwarded-Proto", "https" }, { "X-Forwarded-Host", "public.example" } } }
+      g:ask { headers = { { "X-Forwarded-For", "6.6.6.6" }, { "X-Forwarded-Proto", "https" },
+      { "X-Forwarded-Host", "public.example" } } }
       local seen = backend:last()
       assert.equal("6.6.6.6, 127.0.0.1", (table.concat(seen.headers:all("x-forwarded-for"), ", ")))
       assert.equal("https", values(seen.headers:all("x-forwarded-proto")))
@@ -258,7 +264,8 @@ describe("forwarding options:", function()
     local g, backend = start 'gateway.forwarding { x_forwarded = false, forwarded = true, via = "edge" }'
     peers.run(function()
       backend:answer { headers = { Via = "1.1 inner" } }
-      local response = g:ask { host = "a.example:80", headers = { ["X-Forwarded-For"] = "6.6.6.6", Via = "1.0 outer", Forwarded = "for=6.6.6.6" } }
+      local response = g:ask { host = "a.example:80", headers = { ["X-Forwarded-For"] = "6.6.6.6", Via = "1.0 outer",
+        Forwarded = "for=6.6.6.6" } }
       local seen = backend:last()
       assert.is_false(seen.headers:has("x-forwarded-for"))
       assert.is_false(seen.headers:has("x-forwarded-proto"))

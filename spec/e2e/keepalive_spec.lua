@@ -16,7 +16,7 @@ describe("keep-alive", function()
     }
     backend = g.backends[1]
   end)
-  lazy_teardown(function() g:stop() end)
+  lazy_teardown(function() if g then g:stop() end end)
 
   -- a connection stays or ends, by version and Connection field
   local cases = {
@@ -103,7 +103,8 @@ describe("keep-alive", function()
     peers.run(function()
       backend:answer(function(request) return { body = request.target } end)
       local client = g:client()
-      client:send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /3 HTTP/1.1\r\nHost: a\r\n\r\n")
+      client:send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        .. "GET /3 HTTP/1.1\r\nHost: a\r\n\r\n")
       assert.equal("/1", client:read_response().body)
       assert.equal("/2", client:read_response().body)
       client:expect_close()

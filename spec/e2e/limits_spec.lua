@@ -26,7 +26,7 @@ describe("limits:", function()
     }
     backend = g.backends[1]
   end)
-  lazy_teardown(function() g:stop() end)
+  lazy_teardown(function() if g then g:stop() end end)
 
   local H = "Host: a.example\r\n"
   local function line(bytes) -- a request line of exactly that many bytes, without its CRLF
@@ -48,7 +48,8 @@ describe("limits:", function()
     { "one more", "GET / HTTP/1.1\r\n" .. fields(21) .. "\r\n", 431 },
     { "a head at the limit", head(4096), 200 },
     { "a head past it", head(4100), 431 },
-    { "a head that does not end", "GET / HTTP/1.1\r\n" .. H .. ("X: " .. ("y"):rep(90) .. "\r\n"):rep(18) .. "Y: " .. ("z"):rep(4000), 431 },
+    { "a head that does not end", "GET / HTTP/1.1\r\n" .. H .. ("X: " .. ("y"):rep(90) .. "\r\n"):rep(18) .. "Y: "
+      .. ("z"):rep(4000), 431 },
     { "a field line that does not end", "GET / HTTP/1.1\r\n" .. H .. "X: " .. ("y"):rep(6000), 431 },
   } do
     it(case[1] .. " is " .. case[3], function()
@@ -102,7 +103,8 @@ describe("limits:", function()
         backend:answer(function(request) return { body = tostring(request.bytes) } end)
         local client = g:client()
         assert.equal("102400", client:ask({ method = "POST", body = ("x"):rep(102400) }).body)
-        client:send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" .. message.chunked(("x"):rep(100000), ("y"):rep(2400)))
+        client:send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" .. message.chunked(("x"):rep(100000),
+          ("y"):rep(2400)))
         assert.equal("102400", client:read_response().body)
       end)
     end)
@@ -175,7 +177,7 @@ describe("slow clients:", function()
     }
     backend = g.backends[1]
   end)
-  lazy_teardown(function() g:stop() end)
+  lazy_teardown(function() if g then g:stop() end end)
 
   local function ends_with_408(client, from, most)
     local response = client:read_response()

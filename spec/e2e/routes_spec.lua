@@ -1,5 +1,5 @@
--- Which route takes a request, over the wire: the order of INTERFACE to the letter; 404 and 405; one normalised path that is both matched
--- and forwarded.
+-- Which route takes a request, over the wire: the order to the letter; 404 and 405; one normalised path that is both matched and
+-- forwarded.
 
 local gateway = require "spec.support.gateway"
 local peers = require "spec.support.peers"
@@ -19,14 +19,17 @@ local groups = {
     "a prefix matches on whole segments",
     { { "/api", "api" }, { "/api/users", "users" } },
     {
-      { "/api", "api" }, { "/api/", "api" }, { "/api/x", "api" }, { "/api/x/y", "api" }, { "/api?q=1", "api" }, { "/apix", 404 }, { "/ap", 404 },
-      { "/", 404 }, { "/api/users", "users" }, { "/api/users/1", "users" }, { "/api/usersx", "api" }, { "/API", 404 }, { "/x/api", 404 },
+      { "/api", "api" }, { "/api/", "api" }, { "/api/x", "api" }, { "/api/x/y", "api" }, { "/api?q=1", "api" },
+      { "/apix", 404 }, { "/ap", 404 },
+      { "/", 404 }, { "/api/users", "users" }, { "/api/users/1", "users" }, { "/api/usersx", "api" }, { "/API", 404 },
+      { "/x/api", 404 },
     },
   },
   {
     "a prefix with a slash or a star at its end means the same",
     { { "/a/", "a" }, { "/b/*", "b" } },
-    { { "/a", "a" }, { "/a/", "a" }, { "/a/x", "a" }, { "/ax", 404 }, { "/b", "b" }, { "/b/", "b" }, { "/b/x/y", "b" }, { "/bx", 404 } },
+    { { "/a", "a" }, { "/a/", "a" }, { "/a/x", "a" }, { "/ax", 404 }, { "/b", "b" }, { "/b/", "b" }, { "/b/x/y", "b" },
+    { "/bx", 404 } },
   },
   {
     "the loose form takes any continuation",
@@ -42,7 +45,8 @@ local groups = {
     "exact before parameter before prefix",
     { { "/users", "prefix" }, { "/users/:id", "parameter" }, { "= /users/me", "exact" } },
     {
-      { "/users/me", "exact" }, { "/users/7", "parameter" }, { "/users", "prefix" }, { "/users/", "prefix" }, { "/users/7/x", "prefix" },
+      { "/users/me", "exact" }, { "/users/7", "parameter" }, { "/users", "prefix" }, { "/users/", "prefix" },
+      { "/users/7/x", "prefix" },
       { "/users/me/", "prefix" },
     },
   },
@@ -64,7 +68,8 @@ local groups = {
   {
     "parameters: the leftmost literal wins",
     { { "/a/:x", "left" }, { "/:x/b", "right" }, { "/:x/:y", "none" } },
-    { { "/a/b", "left" }, { "/a/z", "left" }, { "/z/b", "right" }, { "/y/z", "none" }, { "/y", 404 }, { "/y/", 404 }, { "/y/z/w", 404 } },
+    { { "/a/b", "left" }, { "/a/z", "left" }, { "/z/b", "right" }, { "/y/z", "none" }, { "/y", 404 }, { "/y/", 404 },
+    { "/y/z/w", 404 } },
   },
   {
     "matching goes back when the first try leads nowhere",
@@ -74,15 +79,20 @@ local groups = {
   {
     "the rest of a path",
     { { "/files/*rest", "files" }, { "/files/special", "special" }, { "/t/:id/*tail", "tail" } },
-    { { "/files/a/b/c", "files" }, { "/files/", "files" }, { "/files", "files" }, { "/files/special/x", "special" }, { "/t/7/a/b", "tail" }, { "/t", 404 } },
+    { { "/files/a/b/c", "files" }, { "/files/", "files" }, { "/files", "files" }, { "/files/special/x", "special" },
+    { "/t/7/a/b", "tail" }, { "/t", 404 } },
   },
   {
     "exact host before wildcard before any",
-    { { "/", "any" }, { "/", "exact", 'host = "a.example.com"' }, { "/", "wild", 'host = "*.example.com"' }, { "/", "deep", 'host = "*.x.example.com"' } },
+    { { "/", "any" }, { "/", "exact", 'host = "a.example.com"' }, { "/", "wild", 'host = "*.example.com"' },
+    { "/", "deep", 'host = "*.x.example.com"' } },
     {
-      { "/", "exact", { host = "a.example.com" } }, { "/", "exact", { host = "A.EXAMPLE.com:8080" } }, { "/", "wild", { host = "b.example.com" } },
-      { "/", "wild", { host = "c.b.example.com" } }, { "/", "deep", { host = "b.x.example.com" } }, { "/", "any", { host = "example.com" } },
-      { "/", "any", { host = "aexample.com" } }, { "/", "any", { host = "a.example.com.evil" } }, { "/", "wild", { host = "x.example.com" } },
+      { "/", "exact", { host = "a.example.com" } }, { "/", "exact", { host = "A.EXAMPLE.com:8080" } },
+      { "/", "wild", { host = "b.example.com" } },
+      { "/", "wild", { host = "c.b.example.com" } }, { "/", "deep", { host = "b.x.example.com" } },
+      { "/", "any", { host = "example.com" } },
+      { "/", "any", { host = "aexample.com" } }, { "/", "any", { host = "a.example.com.evil" } },
+      { "/", "wild", { host = "x.example.com" } },
     },
   },
   {
@@ -98,7 +108,8 @@ local groups = {
   {
     "more header conditions before fewer",
     {
-      { "/", "none" }, { "/", "one", 'headers = { ["X-V"] = "2" }' }, { "/", "two", 'headers = { ["X-V"] = "2", ["X-Debug"] = "*" }' },
+      { "/", "none" }, { "/", "one", 'headers = { ["X-V"] = "2" }' },
+      { "/", "two", 'headers = { ["X-V"] = "2", ["X-Debug"] = "*" }' },
       { "/", "other", 'headers = { ["X-V"] = "3" }' },
     },
     {
@@ -111,7 +122,8 @@ local groups = {
   {
     "a longer path beats more headers",
     { { "/a", "headers", 'headers = { ["X-V"] = "*" }' }, { "/a/b", "path" } },
-    { { "/a/b", "path", { headers = { ["X-V"] = "1" } } }, { "/a/c", "headers", { headers = { ["X-V"] = "1" } } }, { "/a/c", 404 } },
+    { { "/a/b", "path", { headers = { ["X-V"] = "1" } } }, { "/a/c", "headers", { headers = { ["X-V"] = "1" } } },
+    { "/a/c", 404 } },
   },
   {
     "method given before any, after headers",
@@ -123,11 +135,14 @@ local groups = {
   },
   {
     "405 with Allow when only the method is wrong",
-    { { "/a", "get", 'methods = { "GET" }' }, { "/a", "put", 'methods = { "PUT", "PATCH" }' }, { "/b", "b" }, { "= /c", "c", 'methods = { "POST" }' } },
+    { { "/a", "get", 'methods = { "GET" }' }, { "/a", "put", 'methods = { "PUT", "PATCH" }' }, { "/b", "b" },
+    { "= /c", "c", 'methods = { "POST" }' } },
     {
-      { "/a", "get" }, { "/a", "put", { method = "PUT" } }, { "/a", 405, { method = "DELETE", allow = { "GET", "HEAD", "PUT", "PATCH" } } },
+      { "/a", "get" }, { "/a", "put", { method = "PUT" } },
+      { "/a", 405, { method = "DELETE", allow = { "GET", "HEAD", "PUT", "PATCH" } } },
       { "/a", 405, { method = "POST", allow = { "GET", "HEAD", "PUT", "PATCH" } } }, { "/b", "b", { method = "DELETE" } },
-      { "/c", 405, { allow = { "POST" } } }, { "/d", 404, { method = "DELETE" } }, { "/a", 405, { method = "PURGE", allow = { "GET", "HEAD", "PUT", "PATCH" } } },
+      { "/c", 405, { allow = { "POST" } } }, { "/d", 404, { method = "DELETE" } },
+      { "/a", 405, { method = "PURGE", allow = { "GET", "HEAD", "PUT", "PATCH" } } },
     },
   },
   {
@@ -142,12 +157,14 @@ local groups = {
   },
   {
     "the path is normalised before it is matched",
-    { { "/admin", "admin" }, { "/public", "public" }, { "= /a b", "space" }, { "/caf%C3%A9", "cafe" } },
+    { { "/admin", "admin" }, { "/public", "public" }, { "= /a%20b", "space" }, { "/caf%C3%A9", "cafe" } },
     {
       { "/public/../admin", "admin" }, { "/public/./x", "public" }, { "/public/%2e%2e/admin/x", "admin" }, { "//admin", "admin" },
-      { "/%61dmin", "admin" }, { "/public//x", "public" }, { "/public/x/..", "public" }, { "/public/../../admin", 400 }, { "/admin%2F", 400 },
-      { "/caf%c3%a9", "cafe" }, { "/public/..%2Fadmin", 400 }, { "/admin%00", 400 }, { "/public\\..\\admin", 400 }, { "/public/%5c", 400 },
-      { "/admin;x=1", 404 }, { "/admin%3Fx", 404 }, { "/%2561dmin", 404 },
+      { "/%61dmin", "admin" }, { "/public//x", "public" }, { "/public/x/..", "public" }, { "/public/../../admin", 400 },
+      { "/admin%2F", 400 },
+      { "/caf%c3%a9", "cafe" }, { "/public/..%2Fadmin", 400 }, { "/admin%00", 400 }, { "/public\\..\\admin", 400 },
+      { "/public/%5c", 400 },
+      { "/admin;x=1", 404 }, { "/admin%3Fx", 404 }, { "/%2561dmin", 404 }, { "/a%20b", "space" },
     },
   },
 }
@@ -157,7 +174,7 @@ describe("routes:", function()
     describe(group[1], function()
       local g
       lazy_setup(function() g = gateway.start { script = answers(group[2]) } end)
-      lazy_teardown(function() g:stop() end)
+      lazy_teardown(function() if g then g:stop() end end)
 
       for _, case in ipairs(group[3]) do
         local request = {}
@@ -195,8 +212,10 @@ describe("routes:", function()
   it("parameters and the rest are there for Lua, decoded", function()
     local g = gateway.start {
       script = [[${prelude}
-        gateway.route "/users/:id/posts/:post" { to = function(r) return gateway.respond(200, r.params.id .. "|" .. r.params.post) end }
-        gateway.route "/files/*rest" { to = function(r) return gateway.respond(200, "rest=" .. r.params.rest .. "|" .. tostring(r.params.none)) end }
+        gateway.route "/users/:id/posts/:post" { to = function(r) return gateway.respond(200, r.params.id .. "|"
+          .. r.params.post) end }
+        gateway.route "/files/*rest" { to = function(r) return gateway.respond(200, "rest=" .. r.params.rest .. "|"
+          .. tostring(r.params.none)) end }
       ]],
     }
     assert.equal("7|42", g:ask("/users/7/posts/42").body)
@@ -215,7 +234,7 @@ describe("routes:", function()
       }
       backend = g.backends[1]
     end)
-    lazy_teardown(function() g:stop() end)
+    lazy_teardown(function() if g then g:stop() end end)
 
     for _, case in ipairs {
       { "a plain path", "/a/b", "/a/b" },
@@ -224,7 +243,8 @@ describe("routes:", function()
       { "unreserved escapes decoded, others in upper case", "/%61%2d%7e/%c3%a9%20", "/a-~/%C3%A9%20" },
       { "sub-delimiters as they are", "/a;b=1,2!$&'()*+@:", "/a;b=1,2!$&'()*+@:" },
       { "an encoded percent stays encoded", "/%2561", "/%2561" },
-      { "a query untouched, byte for byte", "/a?x=%2f%2F%00&y=../..//a&z=%zz&&=%c3%a9;+?/?", "/a?x=%2f%2F%00&y=../..//a&z=%zz&&=%c3%a9;+?/?" },
+      { "a query untouched, byte for byte", "/a?x=%2f%2F%00&y=../..//a&z=%zz&&=%c3%a9;+?/?",
+        "/a?x=%2f%2F%00&y=../..//a&z=%zz&&=%c3%a9;+?/?" },
       { "an empty query", "/a?", "/a?" },
       { "a query that begins like a path", "/a?/b/../c", "/a?/b/../c" },
       { "a query on a normalised path", "/x/../a?b=//c", "/a?b=//c" },
@@ -275,8 +295,10 @@ describe("routes:", function()
 
   describe("refused at load, with the place:", function()
     for _, case in ipairs {
-      { "the same route twice", 'gateway.route "/a" { to = gateway.respond(200) }\ngateway.route "/a" { to = gateway.respond(200) }', { ":2", ":3" } },
-      { "a tie of parameters", 'gateway.route "/a/:x" { to = gateway.respond(200) }\ngateway.route "/a/:y" { to = gateway.respond(200) }', { ":2", ":3" } },
+      { "the same route twice",
+        'gateway.route "/a" { to = gateway.respond(200) }\ngateway.route "/a" { to = gateway.respond(200) }', { ":2", ":3" } },
+      { "a tie of parameters",
+        'gateway.route "/a/:x" { to = gateway.respond(200) }\ngateway.route "/a/:y" { to = gateway.respond(200) }', { ":2", ":3" } },
       { "an unknown upstream", 'gateway.route "/a" { to = "nobody" }', { ":2", "nobody" } },
       { "an unknown option", 'gateway.route "/a" { too = gateway.respond(200) }', { ":2", "too" } },
       { "no target", 'gateway.route "/a" { }', { ":2", "to" } },

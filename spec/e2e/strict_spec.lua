@@ -205,7 +205,7 @@ describe("strict rules:", function()
     }
     backend = g.backends[1]
   end)
-  lazy_teardown(function() g:stop() end)
+  lazy_teardown(function() if g then g:stop() end end)
 
   for _, case in ipairs(refused) do
     it(case[1] .. " is " .. case[3], function()

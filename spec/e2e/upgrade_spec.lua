@@ -4,9 +4,11 @@ local gateway = require "spec.support.gateway"
 local message = require "spec.support.message"
 local peers = require "spec.support.peers"
 
-local ASK = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+local ASK = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"
+  .. "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
   .. "Sec-WebSocket-Version: 13\r\n\r\n"
-local YES = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+local YES = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+  .. "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 
 describe("upgrade:", function()
   local g, backend
@@ -23,7 +25,7 @@ describe("upgrade:", function()
     }
     backend = g.backends[1]
   end)
-  lazy_teardown(function() g:stop() end)
+  lazy_teardown(function() if g then g:stop() end end)
 
   -- a tunnel: client and backend ends; f(client, conn)
   local function tunnel(f, ask, yes)

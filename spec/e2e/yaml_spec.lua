@@ -46,10 +46,11 @@ routes:
 ]] },
       }
     end)
-    lazy_teardown(function() g:stop() end)
+    lazy_teardown(function() if g then g:stop() end end)
 
     for _, case in ipairs {
-      { "/one", 200, "backend 1" }, { "/one/x", 200, "backend 1" }, { "/one/exact", 200, "backend 2" }, { "/hosted", 404 }, { "/fixed", 418, "short and stout" },
+      { "/one", 200, "backend 1" }, { "/one/x", 200, "backend 1" }, { "/one/exact", 200, "backend 2" }, { "/hosted", 404 },
+      { "/fixed", 418, "short and stout" },
       { "/json", 200, '{"list":[1,2],"ok":true}' }, { "/away", 301 },
     } do
       it(case[1], function()
@@ -65,7 +66,8 @@ routes:
     it("host, headers, methods", function()
       peers.run(function()
         for i, backend in ipairs(g.backends) do backend:answer { body = "backend " .. i } end
-        assert.equal("backend 2", g:ask({ path = "/hosted", host = "a.example", headers = { ["X-Version"] = "2", ["X-Debug"] = "" } }).body)
+        assert.equal("backend 2", g:ask({ path = "/hosted", host = "a.example", headers = { ["X-Version"] = "2",
+          ["X-Debug"] = "" } }).body)
         assert.equal(404, g:ask({ path = "/hosted", host = "a.example", headers = { ["X-Version"] = "2" } }).status)
         assert.equal("backend 1", g:ask({ path = "/one/exact", method = "DELETE" }).body)
         assert.equal("tea", g:ask("/fixed").headers:get("x-pot"))
@@ -121,10 +123,11 @@ routes:
 ]] },
       }
     end)
-    lazy_teardown(function() g:stop() end)
+    lazy_teardown(function() if g then g:stop() end end)
 
     for _, case in ipairs {
-      { "/api", 1 }, { "/api/x", 1 }, { "/apix", 404 }, { "/api/users", 2 }, { "/api/users/7", 2 }, { "/api/usersx", 1 }, { "/", 404 },
+      { "/api", 1 }, { "/api/x", 1 }, { "/apix", 404 }, { "/api/users", 2 }, { "/api/users/7", 2 }, { "/api/usersx", 1 },
+      { "/", 404 },
       { "/api/users/7", 3, { ["X-Version"] = "2" } }, { "/api/users/7", 2, { ["X-Version"] = "3" } },
       { "/api/users/7", 4, { ["X-Version"] = "2", ["X-Debug"] = "anything" } }, { "/api/users/7", 2, { ["X-Debug"] = "anything" } },
     } do
@@ -167,7 +170,8 @@ routes:
     } do
       it(case[1], function()
         local result = gateway.command {
-          args = { "check", "${dir}/main.lua" }, script = '${prelude} gateway.load "routes.yaml"', files = { ["routes.yaml"] = case[2] },
+          args = { "check", "${dir}/main.lua" }, script = '${prelude} gateway.load "routes.yaml"',
+            files = { ["routes.yaml"] = case[2] },
         }
         assert.equal(1, result.code)
         local said = result.stdout .. result.stderr

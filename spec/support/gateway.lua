@@ -9,7 +9,8 @@
 --     g:stop()                                          -- SIGTERM; must exit 0 and leave no sanitizer report
 --
 -- In scripts and files, ${name} stands for: prelude (require, listen, admin, workers; one line, so that line numbers stay), port,
--- port2, port3, admin (port numbers), dir, backend1... ("host:port"), backend1_port..., and what `vars` names. The binary is build/dev/gateway, or what
+-- port2, port3, admin (port numbers), dir, backend1... ("host:port"), backend1_port..., and what `vars` names. The binary is
+-- build/dev/gateway, or what
 -- GATEWAY_BIN says.
 
 local cjson = require "cjson"
@@ -58,10 +59,10 @@ local function remove_tree(path)
   end
 end
 
-local function environment(dir, extra)
+local function environment(dir, extra, asan)
   local env = sys.environment()
   env.LD_PRELOAD = nil -- busted itself may run with a sanitizer's library
-  env.ASAN_OPTIONS = "detect_leaks=1:exitcode=99:log_path=" .. dir .. "/sanitizer"
+  env.ASAN_OPTIONS = "detect_leaks=1:exitcode=99:log_path=" .. dir .. "/sanitizer" .. (asan and ":" .. asan or "")
   env.LSAN_OPTIONS = "exitcode=99:log_path=" .. dir .. "/sanitizer:print_suppressions=0"
     .. (os.getenv("GATEWAY_LSAN_SUPPRESSIONS") and ":suppressions=" .. os.getenv("GATEWAY_LSAN_SUPPRESSIONS") or "")
   env.UBSAN_OPTIONS = "halt_on_error=1:print_stacktrace=1:exitcode=99:log_path=" .. dir .. "/sanitizer"
@@ -143,9 +144,11 @@ function G:log_count(predicate)
 end
 
 --- One request to the admin address; response.json is its decoded body.
-function G:admin(path, method)
+-- seconds: how long it may take.
+function G:admin(path, method, seconds)
   local response = peers.within(function()
-    return peers.ask(self.vars.admin, { path = path, method = method, host = "127.0.0.1", headers = { Connection = "close" } })
+    return peers.ask(self.vars.admin, { path = path, method = method, host = "127.0.0.1", headers = { Connection = "close" } },
+      { wait = seconds })
   end)
   local ok, value = pcall(cjson.decode, response.body)
   if ok then response.json = value end
@@ -173,8 +176,8 @@ function G:wait_generation(number)
 end
 
 --- POST /reload and its response.
-function G:reload()
-  return self:admin("/reload", "POST")
+function G:reload(seconds)
+  return self:admin("/reload", "POST", seconds)
 end
 
 function G:signal(number)
@@ -219,6 +222,7 @@ function G:wait_exit(seconds)
       peers.sleep(0.005)
     end
   end)
+  if sanitizer_reports(self.dir) ~= "" then error(explain(self, "a sanitizer reported"), 0) end
   return self.code
 end
 
@@ -285,7 +289,8 @@ local function prepare(options)
   return self
 end
 
---- Runs the binary to its end: gateway.command { args = { "check", "${dir}/main.lua" }, script =, files = } gives code, stdout, stderr.
+--- Runs the binary to its end: gateway.command { args = { "check", "${dir}/main.lua" }, script =, files = } gives code,
+-- stdout, stderr.
 -- The script is ${dir}/main.lua.
 function gateway.command(options)
   options.script = options.script or ""
@@ -308,7 +313,7 @@ local function launch(options)
   local argv = { gateway.binary() }
   for _, arg in ipairs(options.args or {}) do argv[#argv + 1] = self:fill(arg) end
   argv[#argv + 1] = self.dir .. "/" .. self.script
-  self.pid = assert(sys.spawn { argv = argv, env = environment(self.dir, options.env), stdout = self.dir .. "/stdout",
+  self.pid = assert(sys.spawn { argv = argv, env = environment(self.dir, options.env, options.asan), stdout = self.dir .. "/stdout",
     stderr = self.dir .. "/stderr", open_files = options.open_files })
   return self
 end
@@ -334,7 +339,8 @@ local function wait_ready(self)
 end
 
 --- Starts it and waits until it is ready. options: script, files, vars, backends (a number, or a list of addresses; "refused" gives
--- a port where nobody listens), workers (1), env, args, open_files (RLIMIT_NOFILE).
+-- a port where nobody listens), workers (1), env, args, open_files (RLIMIT_NOFILE), asan (more
+-- options of AddressSanitizer).
 function gateway.start(options)
   for attempt = 1, 3 do
     local self = launch(options)

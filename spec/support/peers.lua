@@ -173,9 +173,10 @@ function Conn:wait_end()
   end
 end
 
---- The other side must end (in order, or by a reset) without another byte.
+--- The other side must end (in order, or by a reset) without another byte; then this side ends, too.
 function Conn:expect_close()
   local how, bytes = self:wait_end()
+  self:close()
   if bytes ~= "" then error(("expected the end, got %q"):format(bytes:sub(1, 300)), 2) end
   return how
 end
