@@ -4,6 +4,7 @@
 
 #include "http/fuzz_check.h"
 #include "http/message.h"
+#include "http/rules.h"
 
 static gw_request request, request_again;
 static gw_response response, response_again;
@@ -98,6 +99,13 @@ static void check_request(const char *head, size_t len, const gw_head_limits *li
     CHECK(r->framing != GW_FRAMING_NONE || !(gw_headers_has(&r->headers, GW_H_CONTENT_LENGTH)));
     CHECK(!r->upgrade || (r->minor == 1 && !gw_headers_has(&r->headers, GW_H_HTTP2_SETTINGS)));
 
+    gw_second second;
+    const char *first = head;
+    while (first[0] == '\r')
+        first += 2;
+    CHECK(gw_read_twice(HTTP_REQUEST, &r->headers, r->target, first, head + len, &second, &bad) == GW_OK);
+    CHECK(gw_slice_equal(r->method_name, gw_slice_str(second.method)));
+
     char *again = malloc(len + 64), *at = again;
     CHECK(again);
     at = put(put(put(at, r->method_name), GW_SLICE(" ")), r->target);
@@ -126,6 +134,10 @@ static void check_response(const char *head, size_t len, enum gw_method method, 
     CHECK(!(r->keep_alive && r->framing == GW_FRAMING_CLOSE));
     CHECK(method != GW_METHOD_HEAD || r->framing == GW_FRAMING_NONE);
     CHECK(r->framing == GW_FRAMING_LENGTH || r->content_length == 0);
+
+    gw_second second;
+    CHECK(gw_read_twice(HTTP_RESPONSE, &r->headers, GW_NO_SLICE, head, head + len, &second, &bad) == GW_OK);
+    CHECK(second.status == r->status);
 
     char *again = malloc(len + 64), *at = again;
     CHECK(again);

@@ -250,11 +250,14 @@ int gw_request_parse(gw_request *r, const char *head, size_t len, const gw_head_
         gw_rules_framing(&g, r->minor, &r->framing, &r->content_length, bad) != GW_OK || check_expect(r, bad) != GW_OK ||
         gw_rules_connection(&r->headers, &options, bad) != GW_OK)
         return GW_INVALID;
-    gw_second second;
-    if (gw_read_twice(HTTP_REQUEST, &r->headers, r->target, at, end, &second, bad) != GW_OK)
-        return GW_INVALID;
-    if (gw_unlikely(r->method == GW_METHOD_OTHER && !gw_slice_equal(r->method_name, gw_slice_str(second.method))))
-        return gw_refuse(bad, 501, "unknown method");
+    const uint64_t twice = 1ULL << GW_H_CONTENT_LENGTH | 1ULL << GW_H_TRANSFER_ENCODING | 1ULL << GW_H_UPGRADE;
+    if ((r->headers.present & twice) || r->method == GW_METHOD_OTHER || r->target.ptr[0] != '/') {
+        gw_second second;
+        if (gw_read_twice(HTTP_REQUEST, &r->headers, r->target, at, end, &second, bad) != GW_OK)
+            return GW_INVALID;
+        if (gw_unlikely(!gw_slice_equal(r->method_name, gw_slice_str(second.method))))
+            return gw_refuse(bad, 501, "unknown method");
+    }
 
     r->keep_alive = !options.close && (r->minor == 1 || options.keep_alive);
     r->upgrade = may_upgrade(&r->headers, options.upgrade, r->minor);

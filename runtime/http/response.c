@@ -61,11 +61,13 @@ static int parse(gw_response *r, const char *head, size_t len, enum gw_method me
         gw_rules_framing(&g, r->minor, &r->framing, &r->content_length, bad) != GW_OK ||
         gw_rules_connection(&r->headers, &options, bad) != GW_OK)
         return GW_INVALID;
-    gw_second second;
-    if (gw_read_twice(HTTP_RESPONSE, &r->headers, GW_NO_SLICE, head, end, &second, bad) != GW_OK)
-        return GW_INVALID;
-    if (gw_unlikely(second.status != r->status))
-        return gw_refuse(bad, 502, "malformed status");
+    if (gw_headers_has(&r->headers, GW_H_TRANSFER_ENCODING)) {
+        gw_second second;
+        if (gw_read_twice(HTTP_RESPONSE, &r->headers, GW_NO_SLICE, head, end, &second, bad) != GW_OK)
+            return GW_INVALID;
+        if (gw_unlikely(second.status != r->status))
+            return gw_refuse(bad, 502, "malformed status");
+    }
     r->keep_alive = !options.close && (r->minor == 1 || options.keep_alive);
     decide_body(r, method);
     return GW_OK;

@@ -1,8 +1,11 @@
 /* What requests and responses share of the strict rules. Private to this folder.
  *
- * Every head is read twice. Our own reader takes it line by line and accounts for every byte; then http-parser reads the same bytes in
- * one call, and both must have found the same target and the same fields, or the head is refused. This holds in every build: what
- * the tests see is what is served. */
+ * Our own reader takes a head line by line, holds the rules and accounts for every byte. Where a second opinion on where a message
+ * ends could save somebody, http-parser reads the same bytes in one call, and both must have found the same target and the same
+ * fields, or the head is refused: requests with Content-Length, Transfer-Encoding or Upgrade, with another method than the common
+ * ones or a target that is no path; responses with Transfer-Encoding. The rule is the same in every build. For all other heads the
+ * fuzzer holds the two readers against each other (message_fuzz.c). Reading everything twice on the way was measured: 4,600 of 13,500
+ * instructions a proxied request, 0.69 of nginx's instead of 0.42. */
 #ifndef GW_HTTP_RULES_H
 #define GW_HTTP_RULES_H
 
