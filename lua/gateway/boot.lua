@@ -50,6 +50,7 @@ end
 ---@return string text the spec as canonical text
 ---@return table chains
 ---@return string[] files that were read, beside what require found
+---@return function lines digest.lines, for saying where two runs differ
 return function(options)
   spec.reset()
   local state = spec.state
@@ -66,6 +67,7 @@ return function(options)
     log.info(table.concat(out, "\t"))
   end
 
+  collectgarbage("setpause", 400) -- nearly all of what a script declares stays: collecting it again and again is half of the load
   local failure = load_and_run(options.path)
   if failure then
     -- What the rest of the script would have said is unknown: only what is certainly wrong is told.
@@ -82,5 +84,7 @@ return function(options)
   local files = data.files
   data.files = nil
   if #problems > 0 then return nil, problems, "", {}, files end
-  return data, problems, digest.text(data), chains, files
+  local text = digest.text(data)
+  collectgarbage("setpause", 200) -- the default
+  return data, problems, text, chains, files, digest.lines
 end

@@ -196,6 +196,19 @@ function check.value(value, description, path, report)
   return value_of(value, description, path, report)
 end
 
+-- Names of a description's fields in order; descriptions are few and used again and again.
+local sorted = setmetatable({}, { __mode = "k" })
+local function sorted_names(fields)
+  local names = sorted[fields]
+  if not names then
+    names = {}
+    for name in pairs(fields) do names[#names + 1] = name end
+    table.sort(names, function(a, b) return tostring(a) < tostring(b) end)
+    sorted[fields] = names
+  end
+  return names
+end
+
 --- A table with named fields against their descriptions: unknown ones are reported with the nearest known name, missing ones get their
 --- default. A new table; the one given is left alone.
 ---@param given table
@@ -208,7 +221,7 @@ function check.fields(given, fields, path, report, word)
   local out = {}
   local keys = {}
   for key in pairs(given) do keys[#keys + 1] = key end
-  table.sort(keys, function(a, b) return tostring(a) < tostring(b) end) -- reports in an order that stays
+  if keys[2] ~= nil then table.sort(keys, function(a, b) return tostring(a) < tostring(b) end) end -- reports in an order that stays
   for _, key in ipairs(keys) do
     local description = fields[key]
     local prefix = path == "" and "" or path .. ": "
@@ -220,10 +233,7 @@ function check.fields(given, fields, path, report, word)
       out[key] = value_of(given[key], description, path == "" and key or path .. "." .. key, report)
     end
   end
-  local names = {}
-  for name in pairs(fields) do names[#names + 1] = name end
-  table.sort(names)
-  for _, name in ipairs(names) do
+  for _, name in ipairs(sorted_names(fields)) do
     local description = fields[name]
     if type(description) == "table" and given[name] == nil then
       if description.required then

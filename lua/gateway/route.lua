@@ -90,9 +90,10 @@ local function methods_of(given, report)
 end
 
 local function header_conditions_of(given, report)
+  if not given then return nil end
   local out = {}
   local names = {}
-  for name in pairs(given or {}) do names[#names + 1] = name end
+  for name in pairs(given) do names[#names + 1] = name end
   table.sort(names)
   local seen = {}
   for _, name in ipairs(names) do
@@ -226,9 +227,10 @@ function route.finish()
   for i, declared in ipairs(state.routes) do
     local report = spec.reporter(("route %s"):format(check.describe(declared.pattern)), declared.source)
     local target = target_of(declared.to, "to", report) or { kind = "none" }
-    local chain, texts, labels, key = {}, {}, {}, {}
+    local chain, texts, labels, key = {}, nil, nil, {}
     for _, list in ipairs { state.use, declared.use } do
       for _, f in ipairs(list) do
+        texts, labels = texts or {}, labels or {}
         chain[#chain + 1] = f
         texts[#texts + 1] = function_text(f)
         labels[#labels + 1] = route.labels[f] and route.labels[f].config or false

@@ -205,9 +205,27 @@ static gw_slice line_at(gw_slice text, size_t at)
     return gw_slice_of(text.ptr + at, len > 200 ? 200 : len);
 }
 
-/* Both texts are a value a line in the same order: the first difference names the value. */
-static void tell_difference(const char *path, gw_slice a, gw_slice b, gw_messages *errors)
+/* Puts the spec, a value a line, in place of its text. */
+static int make_lines(lua_State *L)
 {
+    const struct run *run = lua_touserdata(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, run->results);
+    lua_rawgeti(L, -1, GW_RESULT_LINES);
+    lua_rawgeti(L, -2, GW_RESULT_SPEC);
+    lua_call(L, 1, 1);
+    lua_rawseti(L, -2, GW_RESULT_TEXT);
+    return 0;
+}
+
+/* Where two runs said different things: the first line that differs names the value. */
+static void tell_difference(struct run *first, struct run *second, gw_messages *errors)
+{
+    const char *path = second->path;
+    if (lua_cpcall(first->s->L, make_lines, first) != 0 || lua_cpcall(second->s->L, make_lines, second) != 0) {
+        gw_messages_add(errors, "%s: not enough memory", path);
+        return;
+    }
+    gw_slice a = spec_text(first), b = spec_text(second);
     size_t at = 0;
     while (at < a.len && at < b.len && a.ptr[at] == b.ptr[at])
         at++;
@@ -268,9 +286,8 @@ static int run_all(struct run *runs, uint32_t count, const gw_load_options *opti
         }
         if (run_once(&runs[i], errors) != GW_OK)
             return GW_INVALID;
-        gw_slice first = spec_text(&runs[0]), mine = spec_text(&runs[i]);
-        if (!gw_slice_equal(first, mine)) {
-            tell_difference(runs[i].path, first, mine, errors);
+        if (!gw_slice_equal(spec_text(&runs[0]), spec_text(&runs[i]))) {
+            tell_difference(&runs[0], &runs[i], errors);
             return GW_INVALID;
         }
     }

@@ -17,7 +17,8 @@ enum gw_results {
     GW_RESULT_TEXT,
     GW_RESULT_CHAINS,
     GW_RESULT_FILES,
-    GW_RESULTS = GW_RESULT_FILES
+    GW_RESULT_LINES,
+    GW_RESULTS = GW_RESULT_LINES
 };
 
 struct gw_task;

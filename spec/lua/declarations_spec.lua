@@ -228,8 +228,14 @@ describe("what is declared", function()
     local script = 'gateway.route "/a" { to = gateway.respond(200, { b = 1, a = 2, c = 3 }), headers = { A = "1", B = "2" } }'
     assert.equal(text(script), text(script))
     assert.not_equal(text(script), text(script:gsub("200", "201")))
-    assert.truthy(text(script):find('routes[1].pattern = "/a"', 1, true))
-    local with_function = 'gateway.route "/a" { to = function() end }'
-    assert.truthy(text(with_function):find("routes[1].target.f = function script.lua:1", 1, true))
+  end)
+
+  it("is said in lines, a value each", function()
+    local lines = require("gateway.digest").lines((declaring.run 'gateway.route "/a" { to = function() end, methods = "GET" }'))
+    for _, line in ipairs {
+      'routes[1].pattern = "/a"', 'routes[1].methods[1] = "GET"', "routes[1].target.f = function script.lua:1", "upstreams = {}", "workers = 0",
+    } do
+      assert.truthy(("\n" .. lines .. "\n"):find("\n" .. line .. "\n", 1, true), line)
+    end
   end)
 end)
