@@ -1,6 +1,6 @@
--- The spec as text. Each worker has its own state and runs the script itself; equal texts mean that they agree. There are two forms: `text`,
--- short and quick to make, for comparing and for the digest; and `lines`, one value a line with its path ('routes[2].name = "/x"'), made only
--- when the short ones differ, to say where.
+-- The spec as text. Each worker has its own state and runs the script itself; equal texts mean that they agree. There are two forms:
+-- `text`, short and quick to make, for comparing and for the digest; and `lines`, one value a line with its path ('routes[2].name = "/x"'),
+-- made only when the short ones differ, to say where.
 
 local digest = {}
 

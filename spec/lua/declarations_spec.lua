@@ -233,7 +233,8 @@ describe("what is declared", function()
   it("is said in lines, a value each", function()
     local lines = require("gateway.digest").lines((declaring.run 'gateway.route "/a" { to = function() end, methods = "GET" }'))
     for _, line in ipairs {
-      'routes[1].pattern = "/a"', 'routes[1].methods[1] = "GET"', "routes[1].target.f = function script.lua:1", "upstreams = {}", "workers = 0",
+      'routes[1].pattern = "/a"', 'routes[1].methods[1] = "GET"', "routes[1].target.f = function script.lua:1", "upstreams = {}",
+      "workers = 0",
     } do
       assert.truthy(("\n" .. lines .. "\n"):find("\n" .. line .. "\n", 1, true), line)
     end

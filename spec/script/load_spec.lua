@@ -29,8 +29,8 @@ local function load(text, options)
   count = count + 1
   local path = write(options and options.name or "script.lua", text)
   local errors, warnings = ffi.new "char *[1]", ffi.new "char *[1]"
-  local g = C.gw_script_load(path, ffi.new("gw_load_options", { workers = options and options.workers or 1, resolve_seconds = 2 }), errors,
-    warnings)
+  local how = ffi.new("gw_load_options", { workers = options and options.workers or 1, resolve_seconds = 2 })
+  local g = C.gw_script_load(path, how, errors, warnings)
   local e, w = lines(errors), lines(warnings)
   if g == nil then return nil, e, w end
   return ffi.gc(g, function() C.gw_generation_free(g, nil, nil) end), e, w
@@ -64,7 +64,8 @@ local wrong = {
   { "gateway.listen '127.0.0.1:01'", "script.lua:1: gateway.listen: ", prefix = true },
   { "gateway.admin 'x'", "script.lua:1: gateway.admin: expected an address such as", prefix = true },
   { "gateway.trusted_proxies { '10.0.0.0/33' }",
-    'script.lua:1: gateway.trusted_proxies: expected an address or a CIDR block such as "10.0.0.0/8", found "10.0.0.0/33" (', prefix = true },
+    'script.lua:1: gateway.trusted_proxies: expected an address or a CIDR block such as "10.0.0.0/8", found "10.0.0.0/33" (',
+      prefix = true },
   { "gateway.upstream 'u' { '10.0.0.1' }",
     'script.lua:1: upstream "u": endpoint 1: expected "HOST:PORT" or "unix:/path", found "10.0.0.1" (', prefix = true },
   { "gateway.upstream 'u' { 'nowhere.invalid:80' }",
@@ -136,7 +137,8 @@ describe("a generation", function()
       gateway.request_id(false)
       gateway.access_log { sample = 0.5 }
       local u = gateway.upstream "u" {
-        "10.0.0.1:80", "[::1]:81", "10.0.0.1:80", { "localhost:82", resolve = "5s" }, host = "h.example", timeouts = { connect = 1, total = 2 },
+        "10.0.0.1:80", "[::1]:81", "10.0.0.1:80", { "localhost:82", resolve = "5s" }, host = "h.example", timeouts = { connect = 1,
+          total = 2 },
         pool = { idle = 3, idle_for = 4, requests = 5 },
       }
       gateway.route "/u/:id" { to = u, methods = { "GET", "PURGE" }, host = "a.example", headers = { A = "1", B = "*" }, name = "first",
