@@ -144,6 +144,8 @@ end
 ---@return function explain
 function chain.install(chains, park, next, wait)
   message.bind(wait)
+  -- The compiler throws everything away when its room is full: a script with hundreds of chains would be compiled over and over.
+  jit.opt.start("maxtrace=20000", "maxmcode=32768")
   local drivers = {}
 
   local function make(memory, index)
