@@ -332,6 +332,13 @@ function peers.ask(to, request, options)
   return response
 end
 
+--- Whether this machine has an IPv6 loopback.
+function peers.has_ipv6()
+  local fd = sys.listen("[::1]:0")
+  if fd then sys.close(fd) end
+  return fd ~= nil
+end
+
 -- ---- backends ----
 
 local listener_mt = { __index = {} }
