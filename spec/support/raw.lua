@@ -1,5 +1,5 @@
---- One raw request, sent in every way it can arrive: whole, byte by byte, and in two pieces split at every boundary. The answer must
--- be the same each time.
+--- One raw request, sent in every way it can arrive: whole, byte by byte, and in two pieces split at every boundary. The answer
+-- must be the same each time.
 
 local loop = require "spec.support.loop"
 local peers = require "spec.support.peers"
