@@ -14,7 +14,7 @@ local message = {}
 
 local text = ffi.string
 local REQUEST, RESPONSE = 0, 1 -- enum gw_lua_side
-local AGAIN, EOF, NOMEM, INVALID, LIMIT, REFUSED, TIMEOUT, NOTFOUND = -1, -2, -4, -5, -6, -7, -8, -10
+local AGAIN, EOF, RESET, NOMEM, INVALID, LIMIT, REFUSED, TIMEOUT, NOTFOUND = -1, -2, -3, -4, -5, -6, -7, -8, -10
 
 local function ended(what)
   error(("this %s has ended: a request and its response may not be kept for later"):format(what), 3)
@@ -287,14 +287,33 @@ Request.describe = function() return "a request" end
 local Live = {}
 message.Live = Live
 
-local function response_body(self)
+local answer_failures = {
+  [LIMIT] = "too large", [EOF] = "it broke off", [RESET] = "it broke off", [INVALID] = "it is malformed", [NOMEM] = "not enough memory",
+  [TIMEOUT] = "it did not come in time",
+}
+
+--- The whole response body; waits until it is there. It is then sent from memory instead of being streamed.
+---@param most? number|string bytes to take at most, if less than the route's limit
+---@return string? body
+---@return string? problem
+local function response_body(self, most)
   local view = self[1]
   if view.exchange == nil then ended("response") end
-  if C.gw_lua_response_body(view) < 0 then
-    error("response:body() of a backend's response is not available in this version (response.body = ... replaces it)", 2)
+  local bytes = -1
+  if most ~= nil then
+    bytes = units.size(most)
+    if not bytes then error("response:body: expected " .. units.size_expected .. ", found " .. check.describe(most), 2) end
   end
-  if view.out.len == 0 then return "" end
-  return out(view)
+  local status = C.gw_lua_response_body(view, bytes)
+  while status == AGAIN do
+    wait()
+    status = C.gw_lua_response_body(view, bytes)
+  end
+  if status == 0 then
+    if view.out.len == 0 then return "" end
+    return out(view)
+  end
+  return nil, answer_failures[status] or "it could not be read"
 end
 
 function Live.__index(self, key)

@@ -35,6 +35,8 @@ void gw_engine_clear(gw_engine *e)
         gw_client_close(gw_container_of(e->client_list.next, gw_client, link));
     while (!gw_list_empty(&e->upconn_list)) /* idle ones: the busy ones went with their exchanges */
         gw_upconn_close(gw_container_of(e->upconn_list.next, gw_upconn, all));
+    while (e->arena_count)
+        gw_arena_clear(&e->arenas[--e->arena_count]);
     gw_slab_clear(&e->exchanges);
     gw_slab_clear(&e->clients);
     gw_slab_clear(&e->upconns);

@@ -12,6 +12,7 @@
 #include "net/stream.h"
 
 #define GW_SCRATCH_BYTES 65536
+#define GW_ARENAS_KEPT 64
 
 typedef struct gw_counters { /* written by the worker only, read by anyone (relaxed) */
     uint64_t connections_accepted, connections_active, requests, responses[6] /* by hundreds */, upstream_connects, upstream_reused,
@@ -30,6 +31,8 @@ typedef struct gw_engine {
     gw_list client_list;                   /* every client connection */
     gw_list exchange_list;                 /* every exchange under way */
     gw_list upconn_list;                   /* every upstream connection */
+    gw_arena arenas[GW_ARENAS_KEPT];       /* of exchanges that ended, each with a block, so that scripts' strings need no malloc */
+    uint32_t arena_count;
     gw_random random;
     double date_at;                        /* second for which `date` was made */
     char date[30];

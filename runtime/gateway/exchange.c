@@ -29,7 +29,10 @@ gw_exchange *gw_exchange_begin(gw_client *c, gw_generation *g)
     x->response.headers.present = 0;
     x->found.param_count = 0;
     x->close = e->draining || c->close_soon;
-    gw_arena_init(&x->arena, 4096, 0);
+    if (e->arena_count)
+        x->arena = e->arenas[--e->arena_count];
+    else
+        gw_arena_init(&x->arena, 4096, 0);
     gw_timeout_init(&x->total, exchange_total_expired);
     gw_later_init(&x->later, exchange_later);
     gw_list_push_back(&e->exchange_list, &x->link);
@@ -55,7 +58,12 @@ static void exchange_end(gw_exchange *x, bool close, bool cut)
     if (x->endpoint)
         gw_endpoint_unhold(e, x->endpoint);
     free(x->body_text);
-    gw_arena_clear(&x->arena);
+    free(x->answer_text);
+    if (x->arena.blocks && e->arena_count < GW_ARENAS_KEPT) {
+        gw_arena_rewind(&x->arena);
+        e->arenas[e->arena_count++] = x->arena;
+    } else
+        gw_arena_clear(&x->arena);
     gw_list_remove(&x->link);
     gw_slab_give(&e->exchanges, x);
     gw_generation_worker *mine = &g->worker[e->index];

@@ -71,6 +71,7 @@ typedef struct gw_exchange {
     bool wants_resume : 1;     /* FORWARD: Lua waits for the response */
     bool body_replaced : 1;    /* script set response.body: x->reply.body stands for it */
     bool body_wanted : 1;      /* script asked for the request body */
+    bool answer_wanted : 1;    /* script waits for the backend's body */
     bool body_kept : 1;        /* body_text holds the whole request body */
     bool reused : 1;           /* `up` came from the pool */
     bool chunk_out : 1;        /* response goes out chunked by us */
@@ -88,6 +89,10 @@ typedef struct gw_exchange {
     size_t body_text_len, body_text_cap;
     uint64_t body_most;        /* bound on body_text */
     int body_status;           /* how gathering ended: GW_OK or why not */
+    char *answer_text;         /* malloc'ed: the backend's body gathered for Lua */
+    size_t answer_text_len, answer_text_cap;
+    uint64_t answer_most;
+    int answer_status;
     uint8_t client_ip_len;
     uint8_t interim;           /* 1xx heads passed on */
     bool https;                /* scheme as the client saw it (from a trusted proxy, or TLS) */
@@ -116,5 +121,9 @@ void gw_exchange_wake(gw_exchange *x);
  * GW_AGAIN: the chain must WAIT; it is woken when it is there, or when it failed. GW_LIMIT (413 unless the script answers otherwise),
  * GW_EOF (the client went away), GW_NOMEM; GW_INVALID: it already streams. */
 int gw_exchange_body(gw_exchange *x, uint64_t most);
+/* The same for the backend's body, once its head is there (in the chain's resume): GW_OK: reply.body has it, and it is what goes out.
+ * GW_LIMIT when its length says so beforehand: it still streams. GW_LIMIT, GW_RESET, GW_EOF (it ended too early), GW_TIMEOUT, GW_INVALID (bad framing): a part is gone, the answer can only be a 502
+ * or one that the script makes. */
+int gw_exchange_response_body(gw_exchange *x, uint64_t most);
 
 #endif

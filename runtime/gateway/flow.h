@@ -28,7 +28,9 @@ void gw_exchange_complete(gw_exchange *x);
 /* Ends it at once: closes the client's connection so that the client can tell that the answer is not whole. */
 void gw_exchange_abort(gw_exchange *x, const char *error);
 
-/* ---- gather.c: the request body into memory for Lua ---- */
+/* ---- gather.c: bodies into memory for Lua ---- */
+void gw_gather_response_pump(gw_exchange *x);
+void gw_gather_response_ended(gw_exchange *x, int status); /* the backend's side ended, or a timeout passed */
 void gw_gather_pump(gw_exchange *x);
 void gw_gather_failed(gw_exchange *x, int status);
 /* What a client is told whose body could not be gathered (413, 408, 503, 400), and in which words. */

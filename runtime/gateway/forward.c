@@ -244,6 +244,11 @@ void gw_forward_respond(gw_exchange *x)
 {
     gw_engine *e = x->engine;
     gw_response *r = &x->response;
+    if (x->answer_status < 0 && !x->body_replaced) { /* a part of the body was taken for Lua and is gone */
+        gw_forward_failed(x, 502, x->answer_status == GW_LIMIT ? "response body too large for the script" : "response body broke off",
+                          false);
+        return;
+    }
     if (x->body_replaced || ((r->status == 204 || r->status == 304) && x->out.framing != GW_FRAMING_NONE)) {
         x->reply.status = r->status;
         if (!x->body_replaced)
@@ -302,7 +307,7 @@ static void forward_answer(gw_exchange *x)
     x->resumed = true;
     x->state = GW_X_CHAIN;
     enum gw_chain_verdict verdict = x->route->chain_ops->resume(x);
-    if (verdict == GW_CHAIN_WAIT) { /* the head must stay where it is */
+    if (verdict == GW_CHAIN_WAIT && !x->answer_wanted) { /* the head must stay where it is */
         gw_stream_read_off(&up->stream);
         gw_stream_timeout(&up->stream, 0);
     }
@@ -412,7 +417,7 @@ static void up_readable(gw_stream *s)
         }
         int64_t n = gw_stream_read(s, b);
         if (n == GW_AGAIN) {
-            if (gw_buffer_used(b) == 0) {
+            if (gw_buffer_used(b) == 0 && x->state != GW_X_CHAIN) { /* there Lua may look at the head in it */
                 gw_buffer_give(&e->buffers, b);
                 up->in = NULL;
             }
@@ -422,7 +427,7 @@ static void up_readable(gw_stream *s)
             up->ended = true;
             up->keep = false;
             gw_stream_read_off(s);
-            if (gw_buffer_used(b) == 0) {
+            if (gw_buffer_used(b) == 0 && x->state != GW_X_CHAIN) { /* there Lua may look at the head in it */
                 gw_buffer_give(&e->buffers, b);
                 up->in = NULL;
             }
@@ -436,7 +441,9 @@ static void up_readable(gw_stream *s)
                     gw_relay_response_end(x);
                 else
                     gw_exchange_abort(x, "upstream reset the connection in the middle of the response");
-            } else if (x->state == GW_X_AWAIT)
+            } else if (x->state == GW_X_CHAIN && x->answer_wanted)
+                gw_gather_response_ended(x, (int)n);
+            else if (x->state == GW_X_AWAIT)
                 gw_forward_failed(x, 502,
                                   up->in        ? "upstream closed in the middle of the response head"
                                   : n == GW_EOF ? "upstream closed without a response"
@@ -458,7 +465,14 @@ static void up_readable(gw_stream *s)
                 return;
             break;
         }
-        default: /* the chain looks at the head: what comes meanwhile waits */
+        case GW_X_CHAIN:
+            if (x->answer_wanted) {
+                gw_gather_response_pump(x);
+                return;
+            }
+            gw_stream_read_off(s);
+            return;
+        default: /* what comes meanwhile waits */
             gw_stream_read_off(s);
             return;
         }
@@ -526,6 +540,10 @@ static void up_expired(gw_stream *s)
         break;
     case GW_X_AWAIT:
         gw_forward_failed(x, 504, gw_stream_blocked(s) ? "upstream takes the request too slowly" : "upstream first byte timeout", false);
+        break;
+    case GW_X_CHAIN:
+        if (x->answer_wanted)
+            gw_gather_response_ended(x, GW_TIMEOUT);
         break;
     default:
         gw_exchange_abort(x, x->state == GW_X_TUNNEL ? "tunnel idle timeout" : "upstream idle timeout in the middle of the response");

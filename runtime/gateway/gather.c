@@ -1,22 +1,33 @@
-/* The request body gathered in memory, because a script asked for it. Bounded by the route's limit and by the script's. */
+/* Bodies gathered in memory, because a script asked for one. Bounded by the route's limit and by the script's. */
 #include "gateway/flow.h"
 #include <stdlib.h>
 
-static int gather_room(gw_exchange *x, size_t more)
+/* Appends to a text that grows by doubling. GW_LIMIT past `most`. */
+static int text_add(char **text, size_t *len, size_t *cap, uint64_t most, const char *bytes, size_t more)
 {
-    if (x->body_text_len + more > x->body_most)
-        return GW_LIMIT;
-    if (x->body_text_len + more <= x->body_text_cap)
+    if (more == 0)
         return GW_OK;
-    size_t cap = x->body_text_cap ? x->body_text_cap * 2 : 4096;
-    while (cap < x->body_text_len + more)
-        cap *= 2;
-    char *larger = realloc(x->body_text, cap);
-    if (!larger)
-        return GW_NOMEM;
-    x->body_text = larger;
-    x->body_text_cap = cap;
+    if (*len + more > most)
+        return GW_LIMIT;
+    if (*len + more > *cap) {
+        size_t wider = *cap ? *cap * 2 : 4096;
+        while (wider < *len + more)
+            wider *= 2;
+        char *larger = realloc(*text, wider);
+        if (!larger)
+            return GW_NOMEM;
+        *text = larger;
+        *cap = wider;
+    }
+    memcpy(*text + *len, bytes, more);
+    *len += more;
     return GW_OK;
+}
+
+static uint64_t bound(const gw_exchange *x, uint64_t most)
+{
+    most = x->route->body_bytes < most ? x->route->body_bytes : most;
+    return most < SIZE_MAX / 4 ? most : SIZE_MAX / 4;
 }
 
 static void gather_done(gw_exchange *x, int status)
@@ -44,13 +55,10 @@ static int gather_take(gw_exchange *x)
                 x->error = reason;
             return (int)used;
         }
-        int status = gather_room(x, data);
+        int status =
+            text_add(&x->body_text, &x->body_text_len, &x->body_text_cap, x->body_most, c->in->bytes + c->pos, data);
         if (status != GW_OK)
             return status;
-        if (data) {
-            memcpy(x->body_text + x->body_text_len, c->in->bytes + c->pos, data);
-            x->body_text_len += data;
-        }
         c->pos += (uint32_t)used;
     }
     return x->in.done ? GW_OK : GW_AGAIN;
@@ -93,9 +101,7 @@ int gw_exchange_body(gw_exchange *x, uint64_t most)
         return x->body_kept ? GW_OK : x->body_status;
     if (x->request_sent)
         return GW_INVALID;
-    x->body_most = x->route->body_bytes < most ? x->route->body_bytes : most;
-    if (x->body_most > SIZE_MAX / 4)
-        x->body_most = SIZE_MAX / 4;
+    x->body_most = bound(x, most);
     if (x->in.framing == GW_FRAMING_LENGTH && x->request.content_length > x->body_most)
         return x->body_status = GW_LIMIT;
     int status = gather_take(x);
@@ -119,5 +125,87 @@ int gw_exchange_body(gw_exchange *x, uint64_t most)
         x->client->pos = x->client->in->end = x->client->head_end;
     gw_stream_read_on(&x->client->stream);
     gw_stream_timeout(&x->client->stream, x->generation->timeouts.body);
+    return GW_AGAIN;
+}
+
+/* ---- the backend's ---- */
+
+static int answer_done(gw_exchange *x, int status)
+{
+    x->answer_status = status;
+    if (status == GW_OK) {
+        x->reply.body = gw_slice_of(x->answer_text ? x->answer_text : "", x->answer_text_len);
+        x->body_replaced = true;
+    }
+    if (x->up)
+        gw_stream_timeout(&x->up->stream, 0);
+    if (x->answer_wanted) {
+        x->answer_wanted = false;
+        gw_exchange_wake(x);
+    }
+    return status;
+}
+
+/* Takes what stands in the buffer, behind the head, which stays. GW_OK: whole; GW_AGAIN: more is needed. */
+static int answer_take(gw_exchange *x)
+{
+    gw_buffer *b = x->up->in;
+    const char *reason = NULL;
+    if (b && !x->out.done && gw_buffer_used(b)) {
+        size_t data;
+        char *at = b->bytes + b->start;
+        int64_t used = gw_body_take(&x->out, at, gw_buffer_used(b), &data, &reason);
+        if (used < 0)
+            return (int)used;
+        int status = text_add(&x->answer_text, &x->answer_text_len, &x->answer_text_cap, x->answer_most, at, data);
+        if (status != GW_OK)
+            return status;
+        if (!x->out.done)
+            b->end = b->start; /* all was used: the room is free again */
+        else
+            b->start += (uint32_t)used;
+    }
+    return x->out.done ? GW_OK : GW_AGAIN;
+}
+
+void gw_gather_response_pump(gw_exchange *x)
+{
+    int status = answer_take(x);
+    if (status != GW_AGAIN) {
+        gw_stream_read_off(&x->up->stream);
+        answer_done(x, status);
+        return;
+    }
+    gw_stream_timeout(&x->up->stream, x->upstream->timeouts.idle);
+}
+
+void gw_gather_response_ended(gw_exchange *x, int status)
+{
+    if (status == GW_EOF && x->out.framing == GW_FRAMING_CLOSE) {
+        x->out.done = true;
+        status = GW_OK;
+    }
+    answer_done(x, status);
+}
+
+int gw_exchange_response_body(gw_exchange *x, uint64_t most)
+{
+    if (x->body_replaced || x->reply.status)
+        return GW_OK;
+    if (x->answer_status < 0 || !x->up || x->switching)
+        return x->answer_status < 0 ? x->answer_status : GW_INVALID;
+    x->answer_most = bound(x, most);
+    if (x->out.framing == GW_FRAMING_LENGTH && x->response.content_length > x->answer_most)
+        return GW_LIMIT; /* nothing of it is taken: it can still stream */
+    int status = answer_take(x);
+    if (status != GW_AGAIN)
+        return answer_done(x, status);
+    if (x->up->ended) {
+        gw_gather_response_ended(x, GW_EOF);
+        return x->answer_status;
+    }
+    x->answer_wanted = true;
+    gw_stream_read_on(&x->up->stream);
+    gw_stream_timeout(&x->up->stream, x->upstream->timeouts.idle);
     return GW_AGAIN;
 }

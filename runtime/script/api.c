@@ -306,13 +306,13 @@ int gw_lua_set_body(gw_lua_view *view, const char *body, size_t len)
     return GW_OK;
 }
 
-int gw_lua_response_body(gw_lua_view *view)
+int gw_lua_response_body(gw_lua_view *view, double most)
 {
-    const gw_exchange *x = view->exchange;
-    if (!x->body_replaced && !x->reply.status)
-        return GW_NOTFOUND;
-    found(view, x->reply.body.ptr ? x->reply.body : GW_SLICE(""));
-    return GW_OK;
+    gw_exchange *x = view->exchange;
+    int status = gw_exchange_response_body(x, most >= 0 && most < 1e15 ? (uint64_t)most : UINT64_MAX);
+    if (status == GW_OK)
+        found(view, x->reply.body.ptr ? x->reply.body : GW_SLICE(""));
+    return status;
 }
 
 int gw_lua_reply(gw_lua_view *view, int status, const char *body, size_t len)

@@ -83,7 +83,7 @@ GW_API void gw_lua_use_upstream(gw_lua_view *view, int index); /* where the requ
 /* ---- the response ---- */
 GW_API int gw_lua_set_status(gw_lua_view *view, int status);
 GW_API int gw_lua_set_body(gw_lua_view *view, const char *body, size_t len);
-GW_API int gw_lua_response_body(gw_lua_view *view); /* OK: in out; NOTFOUND: it streams from the backend */
+GW_API int gw_lua_response_body(gw_lua_view *view, double most); /* as gw_lua_body */
 /* Begins a response made by the script, in place of any other; header_add on the response's side adds its fields. */
 GW_API int gw_lua_reply(gw_lua_view *view, int status, const char *body, size_t len);
 

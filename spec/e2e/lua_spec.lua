@@ -58,6 +58,21 @@ route("/to-respond", nil, function(request) return gateway.respond(202, { path =
   nested = { ok = true } }, { ["X-More"] = { "1", "2" } }) end)
 route("/to-nil", nil, function(request) return nil end)
 route("/to-through", { note "a" }, function(request) return c end)
+local function peek(most)
+  return function(request, next)
+    local response = next()
+    local body, problem = response:body(most)
+    response.headers["X-Peeked"] = body and #body or problem
+    return response
+  end
+end
+route("/peek", { peek() }, b)
+route("/peek-100", { peek(100) }, b)
+route("/shout", { function(request, next)
+  local response = next()
+  response.body = response:body():upper()
+  return response
+end }, b)
 route("/json", nil, gateway.respond(200, { hello = "world", n = 1.5, quote = "\"\\\n" }))
 route("/redirect", nil, gateway.redirect("https://elsewhere.example/x?y=1", 308))
 route("/redirect-302", nil, gateway.redirect "/there")
@@ -138,6 +153,82 @@ describe("lua:", function()
   it("reads the body of a response that was made here", function()
     assert.equal("HELLO FROM LUA", ask("/body").body)
   end)
+
+  local long = ("0123456789abcdef"):rep(20000)
+  for _, case in ipairs {
+    { "with a length", function() return { body = long } end, long },
+    { "with a length, a piece at a time", function() return { body = long, slowly = true } end, long },
+    { "without a byte", function() return { body = "" } end, "" },
+    { "in chunks", function() return { body = long, chunked = true } end, long },
+    { "ended by close", function() return { body = long, close = true } end, long },
+  } do
+    it("reads a backend's body " .. case[1], function()
+      peers.run(function()
+        b:serve(function(conn)
+          while conn:read_request() do
+            local how = case[2]()
+            local head = "HTTP/1.1 200 OK\r\nX-Kind: text\r\n"
+            if how.chunked then
+              conn:write(head .. "Transfer-Encoding: chunked\r\n\r\n")
+              for from = 1, #how.body, 7777 do
+                local piece = how.body:sub(from, from + 7776)
+                conn:write(("%x\r\n%s\r\n"):format(#piece, piece))
+              end
+              conn:write "0\r\n\r\n"
+            elseif how.close then
+              conn:write(head .. "\r\n" .. how.body)
+              conn:close()
+              return
+            elseif how.slowly then
+              conn:write(head .. "Content-Length: " .. #how.body .. "\r\n\r\n")
+              for from = 1, #how.body, 40000 do
+                conn:write(how.body:sub(from, from + 39999))
+                peers.sleep(0.002)
+              end
+            else
+              conn:write(head .. "Content-Length: " .. #how.body .. "\r\n\r\n" .. how.body)
+            end
+          end
+        end)
+        local client = g:client()
+        for _ = 1, 3 do
+          local response = client:ask("/peek")
+          assert.equal(200, response.status)
+          assert.equal(case[3], response.body)
+          assert.equal(tostring(#case[3]), response.headers:get "x-peeked")
+          assert.equal("text", response.headers:get "x-kind")
+          assert.equal(case[3]:upper(), client:ask("/shout").body)
+        end
+      end)
+    end)
+  end
+
+  it("a backend's body that is too long for Lua by its length still streams", function()
+    peers.run(function()
+      b:answer { body = ("x"):rep(5000) }
+      local response = g:ask("/peek-100")
+      assert.equal(200, response.status)
+      assert.equal("too large", response.headers:get "x-peeked")
+      assert.equal(5000, #response.body)
+    end)
+  end)
+
+  for _, case in ipairs {
+    { "too long in chunks", "Transfer-Encoding: chunked\r\n\r\n1388\r\n" .. ("x"):rep(5000) .. "\r\n0\r\n\r\n", "/peek-100" },
+    { "that breaks off", "Content-Length: 5000\r\n\r\nxxx", "/peek" },
+    { "with bad chunks", "Transfer-Encoding: chunked\r\n\r\nzz\r\n", "/peek" },
+  } do
+    it("a backend's body " .. case[1] .. " is 502", function()
+      peers.run(function()
+        b:serve(function(conn)
+          if not conn:read_request() then return end
+          conn:write("HTTP/1.1 200 OK\r\n" .. case[2])
+          conn:close()
+        end)
+        assert.equal(502, g:ask(case[3]).status)
+      end)
+    end)
+  end
 
   it("connections go on after replaced bodies", function()
     peers.run(function()
