@@ -36,4 +36,21 @@ static inline bool gw_bound_allows(gw_bound bound, const gw_balancer_table *tabl
     return bound.per_weight < 0 || (double)gw_seat_in_flight(table, slot) < bound.per_weight * table->seat[slot].weight;
 }
 
+/* When the walk along a key's preferences came to its end: anybody below the bound, from a place that is the key's own; then `full`, the
+ * first preference that could be had but has reached its bound; then (-1) whoever can be had. */
+static inline int gw_bound_last(const gw_pick *p, gw_bound bound, int full)
+{
+    if (full < 0)
+        return gw_pick_by_weight(p, -1);
+    const gw_balancer_group *g = p->group;
+    uint32_t at = (uint32_t)(gw_mix64(p->query->key) % g->count);
+    for (uint32_t i = 0; i < g->count; i++) {
+        uint32_t slot = g->member[at];
+        if (gw_bound_allows(bound, p->table, slot) && gw_pick_usable(p, slot))
+            return (int)slot;
+        at = at + 1 == g->count ? 0 : at + 1;
+    }
+    return full;
+}
+
 #endif

@@ -135,7 +135,7 @@ static int pick(const gw_pick *p)
         }
         at = at + 1 == r->count ? 0 : at + 1;
     }
-    return full >= 0 ? full : gw_pick_by_weight(p, -1);
+    return gw_bound_last(p, bound, full);
 }
 
 const gw_balancer_ops gw_hash_ops = {.name = "hash", .by_key = true, .build = build, .release = release, .pick = pick};

@@ -71,23 +71,24 @@ static int build(const gw_balancer_table *table, gw_balancer_group *g, const gw_
     return GW_OK;
 }
 
-/* Next preference: the entries that follow. They belong to anybody, so the keys of a slot that is out spread over all others. */
+/* Next preferences: the entries of the key hashed again. (Not the entries beside: permutations of alike skips lie side by side, so the keys
+ * of a slot that is out would go to some of the others far more than to the rest.) */
 static int pick(const gw_pick *p)
 {
     const uint16_t *entry = p->group->data;
-    uint32_t at = (uint32_t)(p->query->key % GW_MAGLEV_SIZE);
+    uint64_t key = p->query->key;
     gw_bound bound = gw_bound_of(p);
     int full = -1;
     for (uint32_t walked = 0; walked < GW_WALK_MOST; walked++) {
-        uint32_t slot = entry[at];
+        uint32_t slot = entry[key % GW_MAGLEV_SIZE];
         if (gw_pick_usable(p, slot)) {
             if (gw_bound_allows(bound, p->table, slot))
                 return (int)slot;
             full = full < 0 ? (int)slot : full;
         }
-        at = at + 1 == GW_MAGLEV_SIZE ? 0 : at + 1;
+        key = gw_mix64(key + GW_GOLDEN);
     }
-    return full >= 0 ? full : gw_pick_by_weight(p, -1);
+    return gw_bound_last(p, bound, full);
 }
 
 const gw_balancer_ops gw_maglev_ops = {.name = "maglev", .by_key = true, .build = build, .release = free, .pick = pick};
