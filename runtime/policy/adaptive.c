@@ -8,12 +8,17 @@ _Static_assert(sizeof(gw_adaptive) == 2 * GW_CACHE_LINE, "as said in the header"
 
 #define COUNT_BITS 20
 #define COUNT_MASK (((uint64_t)1 << COUNT_BITS) - 1)
-#define SAMPLE_MOST_US 1e9 /* a quarter of an hour; so a full count does not overflow the sum by much, and one sample never */
-#define SMOOTHING 0.2      /* share of the new limit in the old, as in Gradient2Limit */
-#define SLOW_SHARE 0.05    /* of an interval in the slow mean: it remembers some 40 intervals */
-#define SLOW_DECAY 0.95    /* when the slow mean is twice too high: it was learnt under overload */
-#define BACK_OFF 0.9       /* on drops */
+#define SAMPLE_MOST_US 1e9  /* a quarter of an hour; so a full count does not overflow the sum by much, and one sample never */
+#define SMOOTHING 0.2       /* share of the new limit in the old */
+#define FOLLOW 0.2          /* share of a lower mean in the baseline */
+#define FOLLOW_UP 0.05      /* share of a higher one, where the limit was not in use, so that the queue cannot be ours */
+#define ABOVE 1.2           /* times the baseline: no longer noise */
+#define EXPERIMENT_AFTER 50 /* intervals */
+#define FELL 0.85           /* of the mean before: halving the limit helped */
+#define BACK_OFF 0.9        /* on drops */
 #define REFUSED_FOR_LEAST 0.001 /* seconds: no answer of 0, which means "in" */
+#define LENGTH_MOST_US 10000000 /* an interval is stretched to twice the latency, within this */
+#define COMPUTING INT64_MAX
 
 #define load(field) atomic_load_explicit((field), memory_order_relaxed)
 #define store(field, value) atomic_store_explicit((field), (value), memory_order_relaxed)
@@ -40,7 +45,8 @@ int gw_adaptive_init(gw_adaptive *a, const gw_adaptive_settings *settings)
     a->most = most;
     a->samples_least = samples;
     store(&a->limit, initial);
-    store(&a->exact, (double)initial);
+    a->exact = initial;
+    a->length = interval;
     return GW_OK;
 }
 
@@ -64,7 +70,7 @@ double gw_adaptive_enter(gw_adaptive *a)
     uint32_t there = load(&a->in_flight), limit = load(&a->limit);
     do {
         if (there >= limit) {
-            double guess = load(&a->slow) / 1e6;
+            double guess = load(&a->baseline) / 1e6;
             return guess > REFUSED_FOR_LEAST ? guess : REFUSED_FOR_LEAST;
         }
     } while (
@@ -76,32 +82,62 @@ double gw_adaptive_enter(gw_adaptive *a)
     return 0;
 }
 
-/* The limit after an interval. Only who has moved a->ends comes here; the next one sees what was stored, by acquiring a->ends. */
+/* What the mean latency of an interval says of the baseline; whether the limit may follow it. */
+static bool learn(gw_adaptive *a, double mean, bool in_use)
+{
+    double baseline = load(&a->baseline);
+    bool normal = a->phase == GW_ADAPTIVE_NORMAL;
+    if (baseline == 0) {
+        baseline = mean;
+    } else if (mean < baseline) {
+        baseline += (mean - baseline) * FOLLOW;
+    } else if (normal && mean > baseline * ABOVE && !in_use) {
+        baseline += (mean - baseline) * FOLLOW_UP;
+    }
+    if (a->phase == GW_ADAPTIVE_DRAINING) {
+        a->phase = GW_ADAPTIVE_MEASURING; /* requests from before the limit was halved have left by now */
+    } else if (a->phase == GW_ADAPTIVE_MEASURING) {
+        if (mean > a->before * FELL)
+            baseline = mean;
+        a->phase = GW_ADAPTIVE_NORMAL;
+        a->above = 0;
+    } else {
+        a->above = mean > baseline * ABOVE && in_use ? a->above + 1 : 0;
+        if (a->above > EXPERIMENT_AFTER) {
+            a->phase = GW_ADAPTIVE_DRAINING;
+            a->before = mean;
+        }
+    }
+    store(&a->baseline, baseline);
+    return normal && in_use;
+}
+
+/* The limit after an interval. Only who has put COMPUTING into a->ends comes here, one at a time. */
 static void compute(gw_adaptive *a)
 {
     uint64_t samples = atomic_exchange_explicit(&a->samples, 0, memory_order_relaxed), count = samples & COUNT_MASK;
     uint32_t drops = atomic_exchange_explicit(&a->drops, 0, memory_order_relaxed);
     uint32_t peak = atomic_exchange_explicit(&a->peak, load(&a->in_flight), memory_order_relaxed);
-    double exact = load(&a->exact), slow = load(&a->slow);
+    a->length = a->interval;
     if (count) {
         double mean = (double)(samples >> COUNT_BITS) / (double)count;
         if (mean < 1)
             mean = 1;
-        slow = slow > 0 ? slow * (1 - SLOW_SHARE) + mean * SLOW_SHARE : mean;
-        if (slow > 2 * mean)
-            slow *= SLOW_DECAY;
-        store(&a->slow, slow);
-        if (!drops && peak * 2 >= load(&a->limit)) {
-            double gradient = a->tolerance * slow / mean;
+        if (learn(a, mean, peak >= (load(&a->limit) + 1) / 2) && !drops) {
+            double gradient = a->tolerance * load(&a->baseline) / mean;
             gradient = gradient < 0.5 ? 0.5 : gradient > 1 ? 1 : gradient;
-            exact = exact * (1 - SMOOTHING) + (exact * gradient + sqrt(exact)) * SMOOTHING;
+            a->exact += (a->exact * gradient + sqrt(a->exact) - a->exact) * SMOOTHING;
         }
+        int64_t twice = (int64_t)(2 * mean < LENGTH_MOST_US ? 2 * mean : LENGTH_MOST_US) * 1000;
+        a->length = twice > a->interval ? twice : a->interval;
     }
     if (drops)
-        exact *= BACK_OFF;
-    exact = exact < a->least ? a->least : exact > a->most ? a->most : exact;
-    store(&a->exact, exact);
-    store(&a->limit, (uint32_t)exact);
+        a->exact *= BACK_OFF;
+    a->exact = a->exact < a->least ? a->least : a->exact > a->most ? a->most : a->exact;
+    uint32_t limit = (uint32_t)a->exact;
+    if (a->phase != GW_ADAPTIVE_NORMAL)
+        limit = limit / 2 > a->least ? limit / 2 : a->least;
+    store(&a->limit, limit);
 }
 
 void gw_adaptive_forget(gw_adaptive *a)
@@ -128,15 +164,15 @@ void gw_adaptive_leave(gw_adaptive *a, double seconds, int64_t now)
     gw_adaptive_forget(a);
     now = gw_now_clamp(now);
     int64_t ends = atomic_load_explicit(&a->ends, memory_order_acquire);
-    if (gw_likely(now < ends && ends - now <= a->interval + GW_NOW_SLACK))
+    if (gw_likely(now < ends && (ends == COMPUTING || ends - now <= a->interval + LENGTH_MOST_US * (int64_t)1000 + GW_NOW_SLACK)))
         return;
     if (!drops && (samples & COUNT_MASK) < a->samples_least && !load(&a->drops))
         return;
-    /* The first interval begins with the first request that leaves. */
-    bool first = ends == 0;
-    if (atomic_compare_exchange_strong_explicit(&a->ends, &ends, now + a->interval, memory_order_acq_rel, memory_order_relaxed) &&
-        !first)
+    if (!atomic_compare_exchange_strong_explicit(&a->ends, &ends, COMPUTING, memory_order_acquire, memory_order_relaxed))
+        return;
+    if (ends != 0) /* the first interval begins with the first requests that leave */
         compute(a);
+    atomic_store_explicit(&a->ends, now + a->length, memory_order_release);
 }
 
 uint32_t gw_adaptive_limit(const gw_adaptive *a)

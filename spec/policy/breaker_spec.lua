@@ -73,7 +73,8 @@ describe("breaker", function()
   end)
 
   for _, case in ipairs {
-    { "open_for below 0", { open_for = -1 } }, { "open_for of a month", { open_for = 31 * 86400 } }, { "open_for no number", { open_for = 0 / 0 } },
+    { "open_for below 0", { open_for = -1 } }, { "open_for of a month", { open_for = 31 * 86400 } },
+      { "open_for no number", { open_for = 0 / 0 } },
     { "open_most below open_for", { open_for = 10, open_most = 5 } }, { "a growth below 1", { growth = 0.5 } },
     { "a growth without end", { growth = math.huge } }, { "a lease below 0", { lease = -1 } }, { "a rate above 1", { error_rate = 1.1 } },
     { "a rate below 0", { error_rate = -0.1 } }, { "a rate that is no number", { error_rate = 0 / 0 } },
@@ -90,12 +91,16 @@ describe("breaker", function()
   for _, case in ipairs {
     { "closed: lets all through", three, { { 0, "is closed" }, { 0, "allow a", true }, { 0, "allow b", true }, { 0, "after", 0 } } },
     { "closed: stays closed below the failures in a row", three, join(opening(1, 2), { { 1, "is closed" }, { 1, "allow", true } }) },
-    { "closed: a success begins the row anew", three, join(opening(1, 2), { { 1, "allow s", true }, { 1, "ok s" } }, opening(2, 2), { { 2, "is closed" } }) },
-    { "closed → open: at the failures in a row", three, join(opening(1, 3), { { 1, "is open" }, { 1, "allow", false }, { 1, "after", 10 } }) },
+    { "closed: a success begins the row anew", three, join(opening(1, 2), { { 1, "allow s", true }, { 1, "ok s" } },
+      opening(2, 2), { { 2, "is closed" } }) },
+    { "closed → open: at the failures in a row", three, join(opening(1, 3), { { 1, "is open" }, { 1, "allow", false },
+      { 1, "after", 10 } }) },
     { "by default after 5 failures, for 10 s, with one probe", {}, join(opening(0, 4), { { 0, "is closed" } }, opening(0, 1), {
-      { 0, "is open" }, { 9.999, "allow", false }, { 10, "allow p", true }, { 10, "allow", false }, { 10, "ok p" }, { 10, "is closed" } }) },
+      { 0, "is open" }, { 9.999, "allow", false }, { 10, "allow p", true }, { 10, "allow", false }, { 10, "ok p" },
+        { 10, "is closed" } }) },
     { "open: refuses until open_for has passed, to the nanosecond", one, join(opening(5, 1), {
-      { 14.999999999, "is open" }, { 14.999999999, "allow", false }, { 14.5, "after", 0.5 }, { 15, "is half-open" }, { 15, "after", 0 } }) },
+      { 14.999999999, "is open" }, { 14.999999999, "allow", false }, { 14.5, "after", 0.5 }, { 15, "is half-open" },
+        { 15, "after", 0 } }) },
     { "open: never shorter than set, even by part of a millisecond", one, join(opening(5.0005, 1), {
       { 15.0004, "allow", false }, { 15.0009, "allow", false }, { 15.001, "allow", true } }) },
     { "open: results of requests from before change nothing", three, join(
@@ -112,18 +117,23 @@ describe("breaker", function()
       { 10, "allow p1", true }, { 10, "allow p2", true }, { 10, "ok p1" }, { 10, "ok p2" } }, opening(11, 2), { { 11, "is closed" } },
       opening(11, 1), { { 11, "is open" } }) },
     { "half-open → open: at the first probe that fails", three, join(opening(0, 3), {
-      { 10, "allow p1", true }, { 10, "allow p2", true }, { 10, "ok p1" }, { 11, "fail p2" }, { 11, "is open" }, { 20.999, "allow", false },
+      { 10, "allow p1", true }, { 10, "allow p2", true }, { 10, "ok p1" }, { 11, "fail p2" }, { 11, "is open" },
+        { 20.999, "allow", false },
       { 21, "allow", true } }) },
     { "half-open: the other probe's result comes too late then", three, join(opening(0, 3), {
       { 10, "allow p1", true }, { 10, "allow p2", true }, { 11, "fail p1" }, { 12, "ok p2" }, { 12, "fail p2" }, { 12, "after", 9 },
-      { 21, "allow q1", true }, { 21, "ok p2" }, { 21, "fail p1" }, { 21, "is half-open" }, { 21, "allow q2", true }, { 21, "allow", false },
+      { 21, "allow q1", true }, { 21, "ok p2" }, { 21, "fail p1" }, { 21, "is half-open" }, { 21, "allow q2", true },
+        { 21, "allow", false },
       { 22, "ok q1" }, { 22, "ok q2" }, { 22, "is closed" } }) },
-    { "half-open: results from before it opened change nothing", one, join({ { 0, "allow late", true }, { 0, "allow later", true } }, opening(0, 1), {
-      { 10, "allow p", true }, { 10, "ok late" }, { 10, "is half-open" }, { 10, "fail later" }, { 10, "is half-open" }, { 10, "ok p" }, { 10, "is closed" } }) },
+    { "half-open: results from before it opened change nothing", one, join({ { 0, "allow late", true }, { 0, "allow later", true } },
+      opening(0, 1), {
+      { 10, "allow p", true }, { 10, "ok late" }, { 10, "is half-open" }, { 10, "fail later" }, { 10, "is half-open" }, { 10, "ok p" },
+        { 10, "is closed" } }) },
     { "closed again: results of old probes change nothing", one, join(opening(0, 1), {
       { 10, "allow p", true }, { 15, "allow q", true }, { 15, "ok q" }, { 15, "is closed" }, { 16, "fail p" }, { 16, "is closed" } }) },
     { "half-open: a lost probe's place is free after the lease", one, join(opening(0, 1), {
-      { 10, "allow lost", true }, { 14.999, "allow", false }, { 14.999, "after", 0.001 }, { 15, "after", 0 }, { 15, "allow p", true }, { 15, "allow", false },
+      { 10, "allow lost", true }, { 14.999, "allow", false }, { 14.999, "after", 0.001 }, { 15, "after", 0 }, { 15, "allow p", true },
+        { 15, "allow", false },
       { 16, "fail lost" }, { 16, "is half-open" }, { 16, "ok lost" }, { 16, "is half-open" }, { 16, "ok p" }, { 16, "is closed" } }) },
     { "half-open: successes outlive a lost probe's lease", three, join(opening(0, 3), {
       { 10, "allow p1", true }, { 11, "allow lost", true }, { 11, "ok p1" }, { 15.999, "allow", false }, { 16, "allow p2", true },
@@ -132,16 +142,20 @@ describe("breaker", function()
       { 10, "allow p1", true }, { 20, "allow p2", true }, { 20, "allow", false }, { 24.999, "allow", false }, { 25, "allow q1", true },
       { 25, "allow q2", true }, { 25, "allow", false } }) },
     { "half-open: a cancelled probe's place is free at once", one, join(opening(0, 1), {
-      { 10, "allow p", true }, { 10, "allow", false }, { 10, "cancel p" }, { 10, "allow q", true }, { 10, "allow", false }, { 10, "ok q" }, { 10, "is closed" } }) },
+      { 10, "allow p", true }, { 10, "allow", false }, { 10, "cancel p" }, { 10, "allow q", true }, { 10, "allow", false },
+        { 10, "ok q" }, { 10, "is closed" } }) },
     { "cancelling elsewhere changes nothing", three, join(opening(0, 2), { { 0, "allow c", true }, { 0, "cancel c" } }, opening(0, 1), {
-      { 0, "is open" }, { 1, "cancel c" }, { 1, "is open" }, { 10, "allow p", true }, { 10, "cancel c" }, { 10, "allow q", true }, { 10, "allow", false } }) },
+      { 0, "is open" }, { 1, "cancel c" }, { 1, "is open" }, { 10, "allow p", true }, { 10, "cancel c" }, { 10, "allow q", true },
+        { 10, "allow", false } }) },
     { "a result said twice counts once", { failures = 1, open_for = 10, probes = 2 }, join(opening(0, 1), {
       { 10, "allow p", true }, { 10, "ok p" }, { 10, "ok p" }, { 10, "is half-open" } }) },
-    { "open_for grows with each opening that a failed probe makes", { failures = 1, open_for = 10, growth = 2, open_most = 35 }, join(opening(0, 1), {
+    { "open_for grows with each opening that a failed probe makes", { failures = 1, open_for = 10, growth = 2, open_most = 35 },
+      join(opening(0, 1), {
       { 0, "after", 10 }, { 10, "allow p", true }, { 10, "fail p" }, { 10, "after", 20 }, { 30, "allow p", true }, { 30, "fail p" },
       { 30, "after", 35 }, { 65, "allow p", true }, { 65, "fail p" }, { 65, "after", 35 }, { 100, "allow p", true }, { 100, "ok p" } },
       opening(100, 1), { { 100, "after", 10 } }) },
-    { "growth stays within bounds for ever", { failures = 1, open_for = 1, growth = 1e300, open_most = 2 }, join(opening(0, 1), (function()
+    { "growth stays within bounds for ever", { failures = 1, open_for = 1, growth = 1e300, open_most = 2 },
+      join(opening(0, 1), (function()
       local steps = {}
       for i = 1, 40 do
         steps[#steps + 1] = { i * 10, "allow p", true }
@@ -151,34 +165,48 @@ describe("breaker", function()
       return steps
     end)()) },
     { "without tickets: closed → open → half-open → closed", one, {
-      { 0, "allow", true }, { 0, "fail any" }, { 0, "is open" }, { 1, "ok any" }, { 1, "fail any" }, { 1, "after", 9 }, { 10, "allow", true },
+      { 0, "allow", true }, { 0, "fail any" }, { 0, "is open" }, { 1, "ok any" }, { 1, "fail any" }, { 1, "after", 9 },
+        { 10, "allow", true },
       { 10, "ok any" }, { 10, "is closed" } } },
     { "without tickets: a result without a probe changes nothing", { failures = 1, open_for = 10, probes = 2 }, {
-      { 0, "fail any" }, { 10, "allow p", true }, { 10, "ok p" }, { 10, "fail any" }, { 10, "is half-open" }, { 10, "ok any" }, { 10, "is half-open" } } },
+      { 0, "fail any" }, { 10, "allow p", true }, { 10, "ok p" }, { 10, "fail any" }, { 10, "is half-open" }, { 10, "ok any" },
+        { 10, "is half-open" } } },
     { "a refused request's ticket is good for nothing", one, join(opening(0, 1), { { 10, "allow p", true }, { 10, "allow no", false },
       { 10, "ok no" }, { 10, "fail no" }, { 10, "cancel no" }, { 10, "is half-open" }, { 10, "ok p" }, { 10, "is closed" } }) },
-    { "by rate: below the volume nothing", rate, { { 0, "fail any" }, { 0, "fail any" }, { 0, "fail any" }, { 0, "is closed" }, { 0, "fail any" }, { 0, "is open" } } },
+    { "by rate: below the volume nothing", rate, { { 0, "fail any" }, { 0, "fail any" }, { 0, "fail any" }, { 0, "is closed" },
+      { 0, "fail any" }, { 0, "is open" } } },
     { "by rate: at the rate it opens, with a failure", rate, {
-      { 0, "ok any" }, { 0, "ok any" }, { 0, "ok any" }, { 0, "fail any" }, { 0, "fail any" }, { 0, "is closed" }, { 0, "fail any" }, { 0, "is open" } } },
+      { 0, "ok any" }, { 0, "ok any" }, { 0, "ok any" }, { 0, "fail any" }, { 0, "fail any" }, { 0, "is closed" }, { 0, "fail any" },
+        { 0, "is open" } } },
     { "by rate: what is older than the window is forgotten", rate, {
-      { 0, "fail any" }, { 0, "fail any" }, { 0, "fail any" }, { 10, "ok any" }, { 10, "ok any" }, { 10, "fail any" }, { 10, "is closed" },
+      { 0, "fail any" }, { 0, "fail any" }, { 0, "fail any" }, { 10, "ok any" }, { 10, "ok any" }, { 10, "fail any" },
+        { 10, "is closed" },
       { 10, "fail any" }, { 10, "is open" } } },
-    { "by rate: what is younger is not", rate, { { 0, "fail any" }, { 0, "fail any" }, { 0, "fail any" }, { 9.999, "fail any" }, { 9.999, "is open" } } },
-    { "by rate: a tenth at a time", rate, { { 0.999, "fail any" }, { 1, "fail any" }, { 2, "fail any" }, { 10, "fail any" }, { 10, "is closed" },
+    { "by rate: what is younger is not", rate, { { 0, "fail any" }, { 0, "fail any" }, { 0, "fail any" }, { 9.999, "fail any" },
+      { 9.999, "is open" } } },
+    { "by rate: a tenth at a time", rate, { { 0.999, "fail any" }, { 1, "fail any" }, { 2, "fail any" }, { 10, "fail any" },
+      { 10, "is closed" },
       { 10.5, "fail any" }, { 10.5, "is open" } } },
-    { "by rate: a long pause forgets all", rate, { { 0, "fail any" }, { 0, "fail any" }, { 0, "fail any" }, { 1e5, "fail any" }, { 1e5, "is closed" } } },
-    { "by rate: closing forgets what came before", rate, { { 0, "fail any" }, { 0, "fail any" }, { 0, "fail any" }, { 5, "fail any" }, { 5, "is open" },
-      { 15, "allow p", true }, { 15, "ok p" }, { 15, "is closed" }, { 15, "fail any" }, { 15, "fail any" }, { 15, "fail any" }, { 15, "is closed" } } },
-    { "by rate: with failures in a row as well, whichever comes first", { error_rate = 0.9, min_requests = 100, failures = 3 }, join(opening(0, 3), { { 0, "is open" } }) },
-    { "by rate: failures in a row do not matter without being asked for", { error_rate = 0.5, min_requests = 100 }, join(opening(0, 50), { { 0, "is closed" } }) },
+    { "by rate: a long pause forgets all", rate, { { 0, "fail any" }, { 0, "fail any" }, { 0, "fail any" }, { 1e5, "fail any" },
+      { 1e5, "is closed" } } },
+    { "by rate: closing forgets what came before", rate, { { 0, "fail any" }, { 0, "fail any" }, { 0, "fail any" }, { 5, "fail any" },
+      { 5, "is open" },
+      { 15, "allow p", true }, { 15, "ok p" }, { 15, "is closed" }, { 15, "fail any" }, { 15, "fail any" }, { 15, "fail any" },
+        { 15, "is closed" } } },
+    { "by rate: with failures in a row as well, whichever comes first", { error_rate = 0.9, min_requests = 100, failures = 3 },
+      join(opening(0, 3), { { 0, "is open" } }) },
+    { "by rate: failures in a row do not matter without being asked for", { error_rate = 0.5, min_requests = 100 },
+      join(opening(0, 50), { { 0, "is closed" } }) },
     { "a clock a little behind does not shorten it", one, join(opening(5, 1), { { 4.99, "allow", false }, { 4.5, "is open" } }) },
     { "a clock set back by far does not lock it", one, join(opening(1000, 1), {
       { 500, "allow p", true }, { 500, "allow", false }, { 500, "ok p" }, { 500, "is closed" } }) },
-    { "a clock set back while half-open", one, join(opening(1000, 1), { { 1010, "allow lost", true }, { 500, "allow p", true }, { 500, "fail lost" },
+    { "a clock set back while half-open", one, join(opening(1000, 1), { { 1010, "allow lost", true }, { 500, "allow p", true },
+      { 500, "fail lost" },
       { 500, "is half-open" }, { 500, "ok p" }, { 500, "is closed" } }) },
     { "a clock that jumps ahead", one, join(opening(0, 1), { { 1e6, "allow p", true }, { 1e6, "ok p" }, { 1e6, "is closed" } }) },
     { "an open one that nobody asked for 30 days", one, join(opening(0, 1), { { 30 * 86400, "allow p", true } }) },
-    { "the time of wall clocks", one, join(opening(1.9e9, 1), { { 1.9e9, "is open" }, { 1.9e9 + 9, "allow", false }, { 1.9e9 + 10, "allow", true } }) },
+    { "the time of wall clocks", one, join(opening(1.9e9, 1), { { 1.9e9, "is open" }, { 1.9e9 + 9, "allow", false },
+      { 1.9e9 + 10, "allow", true } }) },
   } do
     it(case[1], function() play(breaker(case[2]), case[3]) end)
   end
@@ -199,7 +227,8 @@ describe("breaker", function()
     local b = breaker(three)
     play(b, opening(0, 3))
     assert.equal(C.GW_OK, C.gw_breaker_change(b, ffi.new("gw_breaker_settings", { failures = 3, open_for = 20, probes = 3 })))
-    play(b, { { 10, "allow", false }, { 20, "allow p1", true }, { 20, "allow p2", true }, { 20, "ok p1" }, { 20, "ok p2" }, { 20, "is half-open" } })
+    play(b, { { 10, "allow", false }, { 20, "allow p1", true }, { 20, "allow p2", true }, { 20, "ok p1" }, { 20, "ok p2" },
+      { 20, "is half-open" } })
     assert.equal(C.GW_OK, C.gw_breaker_change(b, ffi.new("gw_breaker_settings", { failures = 3, open_for = 20, probes = 2 })))
     play(b, { { 20, "allow", true }, { 20, "is closed" } })
     assert.equal(C.GW_INVALID, C.gw_breaker_change(b, ffi.new("gw_breaker_settings", { probes = 100 })))

@@ -64,7 +64,8 @@ describe("client limiter", function()
     end)
   end
 
-  for _, case in ipairs { { "more than the burst", 3, math.huge }, { "below 0", -1, math.huge }, { "no number", 0 / 0, math.huge }, { "0", 0, 0 } } do
+  for _, case in ipairs { { "more than the burst", 3, math.huge }, { "below 0", -1, math.huge }, { "no number", 0 / 0, math.huge },
+    { "0", 0, 0 } } do
     it("asked for tokens: " .. case[1] .. ", makes no entry", function()
       local l = limiter(1, 2, 60, 10)
       assert.equal(case[3], allow(l, "a", case[2], 0))
@@ -176,7 +177,8 @@ describe("client limiter", function()
   for seed = 1, 10 do
     it("does what a bucket for each key does, sequence " .. seed, function()
       math.randomseed(seed)
-      local period, burst = nil, math.random(1, 10)
+      local burst = math.random(1, 10)
+      local period
       repeat period = 64 * math.random(1, 1e5) until SECOND / (SECOND / period) == period -- not every one survives the rounding
       local l, buckets, now = limiter(SECOND / period, burst, 0, 64), {}, 0
       for step = 1, 5000 do

@@ -36,7 +36,8 @@ for name, form in pairs(forms) do
       { "a refused request does not count", 2, 10, {
         { 0, 2, 0 }, { 1, 1, 14 }, { 2, 1, 13 }, { 14.9, 1, 0.1 }, { 15, 1, 0 }, { 15, 1, 5 },
       } },
-      { "at the border the window before counts in full", 10, 10, { { 9.9, 10, 0 }, { 10, 1, 1 }, { 10.999999999, 1, 0.000000001 }, { 11, 1, 0 } } },
+      { "at the border the window before counts in full", 10, 10, { { 9.9, 10, 0 }, { 10, 1, 1 }, { 10.999999999, 1, 0.000000001 },
+        { 11, 1, 0 } } },
       { "the last nanosecond belongs to the window before", 2, 10, { { 9.999999999, 2, 0 }, { 10, 1, 5 }, { 15, 1, 0 }, { 15, 1, 5 } } },
       { "half of the window before at half of this one", 10, 10, { { 5, 10, 0 }, { 15, 5, 0 }, { 15, 1, 1 } } },
       { "two windows on, all is forgotten", 2, 10, { { 5, 2, 0 }, { 20, 2, 0 }, { 20, 1, 15 } } },
@@ -45,9 +46,11 @@ for name, form in pairs(forms) do
       { "more than the limit never", 5, 1, { { 0, 6, math.huge }, { 0, 5, 0 }, { 0.5, 6, math.huge } } },
       { "none is free", 1, 1, { { 0, 0, 0 }, { 0, 1, 0 }, { 0, 0, 0 } } },
       { "a limit of one", 1, 1, { { 0, 1, 0 }, { 0.5, 1, 1.5 }, { 1.999999999, 1, 0.000000001 }, { 2, 1, 0 } } },
-      { "the clock a little behind counts in the window it finds", 2, 10, { { 10.001, 2, 0 }, { 9.999, 1, 15.001 }, { 10.001, 1, 14.999 } } },
+      { "the clock a little behind counts in the window it finds", 2, 10, { { 10.001, 2, 0 }, { 9.999, 1, 15.001 },
+        { 10.001, 1, 14.999 } } },
       { "even over several short windows", 2, 0.001, { { 1, 2, 0 }, { 0.99, 1, 0.0115 }, { 1, 1, 0.0015 } } },
-      { "the clock set back forgives nothing, and locks nobody", 2, 10, { { 1005, 2, 0 }, { 505, 1, 10 }, { 515, 1, 0 }, { 515, 1, 5 } } },
+      { "the clock set back forgives nothing, and locks nobody", 2, 10, { { 1005, 2, 0 }, { 505, 1, 10 }, { 515, 1, 0 },
+        { 515, 1, 5 } } },
       { "a large limit", 1000000, 1, { { 0, 1000000, 0 }, { 1.5, 500000, 0 }, { 1.5, 1, 0.000001 } } },
     } do
       it(case[1], function()
