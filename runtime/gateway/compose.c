@@ -21,6 +21,27 @@ static void field(gw_text *t, gw_slice name, gw_slice value)
     t->at = at;
 }
 
+/* The fields whose ids are not in `drop` and that Connection does not name. Neighbours that stand one behind the other as they would be
+ * written ("plain": checked byte by byte when they were read) go in one piece. */
+static void fields(gw_text *t, const gw_headers *h, uint64_t drop)
+{
+    const gw_header *end = h->item + h->count;
+    for (const gw_header *f = h->item; f < end; f++) {
+        if ((drop >> f->id & 1) || f->nominated)
+            continue;
+        if (!f->plain) {
+            field(t, f->name, f->value);
+            continue;
+        }
+        const char *from = f->name.ptr, *to = f->value.ptr + f->value.len + 2;
+        while (f + 1 < end && f[1].plain && f[1].name.ptr == to && !(drop >> f[1].id & 1) && !f[1].nominated) {
+            f++;
+            to = f->value.ptr + f->value.len + 2;
+        }
+        gw_text_add(t, from, (size_t)(to - from));
+    }
+}
+
 #define BIT(id) (1ULL << (id))
 /* Fields that are written from the model, or not at all. */
 #define FRAMING_AND_HOPS                                                                                                         \
@@ -125,11 +146,7 @@ void gw_compose_request(gw_exchange *x, gw_text *t)
         drop |= BIT(GW_H_VIA);
     if (x->body_kept || x->continue_sent || !r->expect_continue)
         drop |= BIT(GW_H_EXPECT);
-    for (uint32_t i = 0; i < h->count; i++) {
-        const gw_header *one = &h->item[i];
-        if (!(drop >> one->id & 1) && !one->nominated)
-            field(t, one->name, one->value);
-    }
+    fields(t, h, drop);
     if (g->x_forwarded || g->forwarded)
         forwarded_fields(x, t);
     if (x->id.len)
@@ -164,21 +181,10 @@ static void status_line(gw_text *t, int status, gw_slice reason)
     gw_text_lit(t, "\r\n");
 }
 
-/* The fields that go on. */
-static void response_fields(gw_exchange *x, gw_text *t, uint64_t drop)
-{
-    const gw_headers *h = &x->response.headers;
-    for (uint32_t i = 0; i < h->count; i++) {
-        const gw_header *one = &h->item[i];
-        if (!(drop >> one->id & 1) && !one->nominated)
-            field(t, one->name, one->value);
-    }
-}
-
 void gw_compose_interim(gw_exchange *x, gw_text *t)
 {
     status_line(t, x->response.status, x->response.reason);
-    response_fields(x, t, FRAMING_AND_HOPS);
+    fields(t, &x->response.headers, FRAMING_AND_HOPS);
     if (x->response.status == 101) {
         gw_text_lit(t, "Connection: upgrade\r\n");
         const gw_header *up = gw_headers_by_id(&x->response.headers, GW_H_UPGRADE);
@@ -206,7 +212,7 @@ void gw_compose_response(gw_exchange *x, gw_text *t)
         drop |= BIT(GW_H_X_REQUEST_ID);
     if (g->via.ptr)
         drop |= BIT(GW_H_VIA);
-    response_fields(x, t, drop);
+    fields(t, h, drop);
     if (!gw_headers_has(h, GW_H_DATE))
         field(t, GW_SLICE("Date"), gw_slice_of(gw_engine_date(x->engine), 29));
     if (x->id.len)

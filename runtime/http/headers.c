@@ -204,7 +204,7 @@ int gw_headers_set(gw_headers *h, gw_slice name, gw_slice value)
     /* What the gateway says itself, the peer's Connection did not name. */
     h->item[first].name = name;
     h->item[first].value = value;
-    h->item[first].nominated = false;
+    h->item[first].nominated = h->item[first].plain = false;
     remove_from(h, id, name, (uint32_t)first + 1);
     return GW_OK;
 }

@@ -51,6 +51,7 @@ enum gw_header_id {
 typedef struct gw_header {
     gw_slice name, value;
     uint8_t id;     /* enum gw_header_id */
+    bool plain;     /* the slices stand in "name: value\r\n", with one space and nothing else: it can be copied as it is */
     bool nominated; /* named by Connection (RFC 9110 section 7.6.1): stops here */
 } gw_header;
 

@@ -48,40 +48,48 @@ static int note_single(gw_reading *g, const gw_header *f, bool again)
     }
 }
 
+/* Why the line at the cursor does not begin with a field name. */
+static int refuse_line(gw_reading *g)
+{
+    const char *name = g->cursor, *stop = name;
+    while (stop < g->end && *stop != ':' && *stop != '\r' && *stop != '\n')
+        stop++;
+    if (gw_char_is_space(*name))
+        return gw_refuse(g->bad, 400, g->headers->count ? "obs-fold" : "whitespace before the first field");
+    if (stop == g->end || *stop != ':')
+        return gw_refuse(g->bad, 400, "field line without a colon");
+    return refuse_name(g, name, (size_t)(stop - name));
+}
+
 /* A field line: name ':' OWS value OWS CRLF. */
 static int read_field(gw_reading *g)
 {
     gw_headers *h = g->headers;
-    const char *name = g->cursor, *at = name, *end = g->end;
-    while (at < end && gw_char_is(*at, GW_CHAR_TOKEN))
-        at++;
-    if (gw_unlikely(at == name || at == end || *at != ':')) {
-        const char *stop = at;
-        while (stop < end && *stop != ':' && *stop != '\r' && *stop != '\n')
-            stop++;
-        if (gw_char_is_space(*name))
-            return gw_refuse(g->bad, 400, h->count ? "obs-fold" : "whitespace before the first field");
-        if (stop == end || *stop != ':')
-            return gw_refuse(g->bad, 400, "field line without a colon");
-        return refuse_name(g, name, (size_t)(stop - name));
-    }
+    const char *name = g->cursor, *end = g->end, *at = gw_find(name, end, ':');
+    if (gw_unlikely(!at))
+        return refuse_line(g);
+    gw_slice found = gw_slice_of(name, (size_t)(at - name));
+    enum gw_header_id id = gw_header_id_of(found);
+    if (id == GW_H_OTHER && gw_unlikely(!gw_header_name_valid(found))) /* a name that is known is valid */
+        return refuse_line(g);
     if (gw_unlikely(h->count >= g->most))
         return gw_refuse(g->bad, 431, "too many header fields");
     gw_header *f = &h->item[h->count];
-    f->name = gw_slice_of(name, (size_t)(at - name));
-    f->id = (uint8_t)gw_header_id_of(f->name);
+    f->name = found;
+    f->id = (uint8_t)id;
     f->nominated = false;
 
     const char *value = at + 1;
     while (value < end && gw_char_is_space(*value))
         value++;
-    const char *stop = memchr(value, '\r', (size_t)(end - value));
+    const char *stop = gw_find(value, end, '\r');
     if (gw_unlikely(!stop || end - stop < 2 || stop[1] != '\n'))
         return gw_refuse(g->bad, 400, stop ? "CR without LF in the head" : "bare LF in the head");
     g->cursor = stop + 2;
     while (stop > value && gw_char_is_space(stop[-1]))
         stop--;
     f->value = gw_slice_of(value, (size_t)(stop - value));
+    f->plain = value == at + 2 && at[1] == ' ' && stop + 2 == g->cursor;
     if (gw_unlikely(!gw_header_value_valid(f->value)))
         return gw_refuse(g->bad, 400, "control character in a field value");
     h->count++;

@@ -31,7 +31,7 @@ int gw_head_scan(const char *bytes, size_t len, const gw_head_limits *limits, bo
     int status = GW_AGAIN;
 
     while (at < cap) {
-        const char *lf = memchr(bytes + at, '\n', cap - at);
+        const char *lf = gw_find(bytes + at, bytes + cap, '\n');
         size_t stop = lf ? (size_t)(lf - bytes) : cap; /* the line, as far as it is there, is [line, stop) */
         if (lines == 0 && stop > line && bytes[line] != '\r' &&
             gw_unlikely(first_line(bytes + line, stop - line, limits, response, bad) != GW_OK)) {
