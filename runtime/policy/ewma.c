@@ -69,7 +69,7 @@ static void observe(const gw_balancer_config *config, gw_load *load, int64_t now
         }
         sample = sample < 1 ? 1 : sample;
         sample = sample > COST_MOST ? COST_MOST : sample;
-        if (old != 0 && sample < cost) {
+        if (sample < cost) { /* never of nothing: that costs 0 */
             float keep = weight_of_old(tick, old, decay_rate(config));
             sample = cost * keep + sample * (1 - keep);
             sample = sample < 1 ? 1 : sample;

@@ -65,7 +65,7 @@ int gw_passive_record(gw_passive *p, const gw_passive_config *config, int64_t no
     uint32_t succeeded, failed;
     gw_passive_counts(p, config, now, &succeeded, &failed);
     uint64_t all = (uint64_t)succeeded + failed;
-    /* A billionth for rates that binary fractions cannot say: 0.29 × 100 is a little more than 29. */
+    /* A billionth for rates that binary fractions cannot say: 0.07 × 100 is a little more than 7. */
     if (all < config->min_requests || (double)failed + 1e-9 < config->error_rate * (double)all)
         return GW_HEALTH_SAME;
     int64_t none = 0, length = config->eject_for > 0 ? config->eject_for : config->window, until;

@@ -123,6 +123,25 @@ describe("hash", function()
     end
   end)
 
+  it("gives points that fall together to the smaller name, in any order of the slots", function()
+    local slots, nodes = { { name = "a" }, { name = "b" }, { name = "c" }, { name = "bb" } }, 50000
+    local turned, at, together = { slots[4], slots[3], slots[2], slots[1] }, {}, {}
+    for _, s in ipairs(slots) do
+      for i = 0, nodes - 1 do
+        local p = place(s.name .. "-" .. i)
+        if at[p] and at[p] ~= s.name then together[#together + 1] = { p, math.min(at[p]:byte(), s.name:byte()) } end
+        at[p] = at[p] or s.name
+      end
+    end
+    assert.is_true(#together >= 2) -- some five by chance; always the same
+    local a, b = balancers.new("hash", slots, { virtual_nodes = nodes }), balancers.new("hash", turned, { virtual_nodes = nodes })
+    for _, case in ipairs(together) do
+      local one, other = a:choose { key = key_at(case[1]) }, b:choose { key = key_at(case[1]) }
+      assert.equal(3 - one, other)
+      assert.equal(case[2], slots[one + 1].name:byte())
+    end
+  end)
+
   it("gives shares near the weights", function()
     local slots, random, seen = named(10, function(i) return i <= 5 and 1 or 3 end), balancers.random(6), {}
     local b = balancers.new("hash", slots)
