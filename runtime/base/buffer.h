@@ -8,7 +8,9 @@
 
 #include "base/base.h"
 
-#define GW_BUFFER_BYTES (32768 - 64) /* room in a standard buffer */
+#define GW_BUFFER_BYTES                                                                                                          \
+    (32768 + 384) /* room in a standard buffer; off the powers of two, so that the heads at the front of many buffers do not
+                                        * fall into the same few sets of the cache */
 
 typedef struct gw_buffer {
     struct gw_buffer *next; /* free list, or a queue of its owner */

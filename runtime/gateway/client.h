@@ -16,21 +16,21 @@
 enum gw_client_state { GW_CLIENT_IDLE, GW_CLIENT_HEAD, GW_CLIENT_BUSY, GW_CLIENT_LINGER, GW_CLIENT_CLOSED };
 
 struct gw_client {
-    gw_stream stream;       /* first: stream handlers cast */
+    gw_stream stream; /* first: stream handlers cast */
     gw_engine *engine;
-    gw_exchange *x;         /* with BUSY */
-    gw_buffer *in;          /* [start: head of the message at hand … end) */
+    gw_exchange *x; /* with BUSY */
+    gw_buffer *in;  /* [start: head of the message at hand … end) */
     const gw_listener *listener;
-    gw_list link;           /* engine->client_list */
+    gw_list link; /* engine->client_list */
     gw_head_scan_state scan;
-    uint32_t pos;           /* with BUSY: first byte in `in` behind the head that nobody has taken yet */
-    uint32_t head_end;      /* with BUSY: where the head ends in `in` */
+    uint32_t pos;      /* with BUSY: first byte in `in` behind the head that nobody has taken yet */
+    uint32_t head_end; /* with BUSY: where the head ends in `in` */
     uint32_t requests;
-    uint32_t linger;        /* bytes that may still be dropped */
+    uint32_t linger; /* bytes that may still be dropped */
     uint8_t state;
-    bool processing;        /* inside the loop over pipelined heads */
-    bool close_soon;        /* draining, or its listener was removed */
-    bool ended;             /* the peer ended its side */
+    bool processing; /* inside the loop over pipelined heads */
+    bool close_soon; /* draining, or its listener was removed */
+    bool ended;      /* the peer ended its side */
     gw_ip ip;
     uint16_t port;
 };

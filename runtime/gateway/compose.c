@@ -45,8 +45,8 @@ static void fields(gw_text *t, const gw_headers *h, uint64_t drop)
 #define BIT(id) (1ULL << (id))
 /* Fields that are written from the model, or not at all. */
 #define FRAMING_AND_HOPS                                                                                                         \
-    (BIT(GW_H_CONTENT_LENGTH) | BIT(GW_H_TRANSFER_ENCODING) | BIT(GW_H_CONNECTION) | BIT(GW_H_KEEP_ALIVE) |                       \
-     BIT(GW_H_PROXY_CONNECTION) | BIT(GW_H_TE) | BIT(GW_H_TRAILER) | BIT(GW_H_UPGRADE) | BIT(GW_H_PROXY_AUTHENTICATE) |           \
+    (BIT(GW_H_CONTENT_LENGTH) | BIT(GW_H_TRANSFER_ENCODING) | BIT(GW_H_CONNECTION) | BIT(GW_H_KEEP_ALIVE) |                      \
+     BIT(GW_H_PROXY_CONNECTION) | BIT(GW_H_TE) | BIT(GW_H_TRAILER) | BIT(GW_H_UPGRADE) | BIT(GW_H_PROXY_AUTHENTICATE) |          \
      BIT(GW_H_PROXY_AUTHORIZATION) | BIT(GW_H_HTTP2_SETTINGS))
 #define FORWARDED_BY (BIT(GW_H_X_FORWARDED_FOR) | BIT(GW_H_X_FORWARDED_PROTO) | BIT(GW_H_X_FORWARDED_HOST))
 #define FORWARDED_MORE (BIT(GW_H_X_FORWARDED_PORT) | BIT(GW_H_X_REAL_IP))

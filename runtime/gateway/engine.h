@@ -15,31 +15,31 @@
 #define GW_ARENAS_KEPT 64
 
 typedef struct gw_counters { /* written by the worker only, read by anyone (relaxed) */
-    uint64_t connections_accepted, connections_active, requests, responses[6] /* by hundreds */, upstream_connects, upstream_reused,
-        upstream_errors, retries, bytes_in, bytes_out, client_aborts, out_of_memory, upgrades;
+    uint64_t connections_accepted, connections_active, requests, responses[6] /* by hundreds */, upstream_connects,
+        upstream_reused, upstream_errors, retries, bytes_in, bytes_out, client_aborts, out_of_memory, upgrades;
 } gw_counters;
 
 typedef struct gw_engine {
     gw_loop *loop;
     struct ev_loop *ev;
     uint32_t index;
-    bool draining;                         /* answer with Connection: close, close what is idle */
-    _Atomic(gw_generation *) *current;     /* the process's one pointer */
+    bool draining;                     /* answer with Connection: close, close what is idle */
+    _Atomic(gw_generation *) *current; /* the process's one pointer */
     gw_log_ring *log;
     gw_buffer_pool buffers;
     gw_slab clients, exchanges, upconns;
-    gw_list client_list;                   /* every client connection */
-    gw_list exchange_list;                 /* every exchange under way */
-    gw_list upconn_list;                   /* every upstream connection */
-    gw_arena arenas[GW_ARENAS_KEPT];       /* of exchanges that ended, each with a block, so that scripts' strings need no malloc */
+    gw_list client_list;             /* every client connection */
+    gw_list exchange_list;           /* every exchange under way */
+    gw_list upconn_list;             /* every upstream connection */
+    gw_arena arenas[GW_ARENAS_KEPT]; /* of exchanges that ended, each with a block, so that scripts' strings need no malloc */
     uint32_t arena_count;
     gw_random random;
-    double date_at;                        /* second for which `date` was made */
+    double date_at; /* second for which `date` was made */
     char date[30];
     gw_counters counters __attribute__((aligned(GW_CACHE_LINE)));
-    void (*idle)(struct gw_engine *e);     /* told when draining and the last client connection has gone */
-    void *owner;                           /* the worker */
-    char scratch[GW_SCRATCH_BYTES];        /* where heads are written before they go out */
+    void (*idle)(struct gw_engine *e); /* told when draining and the last client connection has gone */
+    void *owner;                       /* the worker */
+    char scratch[GW_SCRATCH_BYTES];    /* where heads are written before they go out */
 } gw_engine;
 
 /* 0 or GW_NOMEM. The loop, log ring and pointer are the caller's. */

@@ -30,7 +30,15 @@ typedef struct gw_client gw_client;
 typedef struct gw_upconn gw_upconn;
 
 enum gw_exchange_state {
-    GW_X_START, GW_X_CHAIN, GW_X_BODY /* gathering the request body for Lua */, GW_X_CONNECT, GW_X_AWAIT, GW_X_RELAY, GW_X_TUNNEL, GW_X_REPLY, GW_X_DONE
+    GW_X_START,
+    GW_X_CHAIN,
+    GW_X_BODY /* gathering the request body for Lua */,
+    GW_X_CONNECT,
+    GW_X_AWAIT,
+    GW_X_RELAY,
+    GW_X_TUNNEL,
+    GW_X_REPLY,
+    GW_X_DONE
 };
 
 /* A response made here, by a script, a fixed answer or the gateway's own errors. Slices live in the arena or longer. */
@@ -42,8 +50,8 @@ typedef struct gw_reply {
 typedef struct gw_body { /* where one direction's incoming body stands */
     enum gw_framing framing;
     bool done;
-    uint64_t left;   /* LENGTH */
-    uint64_t bytes;  /* so far, without framing */
+    uint64_t left;  /* LENGTH */
+    uint64_t bytes; /* so far, without framing */
     gw_chunked chunked;
 } gw_body;
 
@@ -52,15 +60,15 @@ typedef struct gw_exchange {
     gw_client *client;
     gw_upconn *up;
     gw_generation *generation;
-    const gw_route *route;     /* NULL: none matched */
-    gw_upstream *upstream;     /* chosen by the route's target or by Lua; NULL: none yet */
-    gw_endpoint *endpoint;     /* the one tried last; held until the end, for the log line */
-    void *task;                /* the script floor's, while Lua is suspended or must be told of the end */
-    gw_list link;              /* engine->exchange_list */
-    gw_timeout total;          /* the upstream's total timeout */
-    gw_later later;            /* to go on from the loop's top rather than from deep in a call */
+    const gw_route *route; /* NULL: none matched */
+    gw_upstream *upstream; /* chosen by the route's target or by Lua; NULL: none yet */
+    gw_endpoint *endpoint; /* the one tried last; held until the end, for the log line */
+    void *task;            /* the script floor's, while Lua is suspended or must be told of the end */
+    gw_list link;          /* engine->exchange_list */
+    gw_timeout total;      /* the upstream's total timeout */
+    gw_later later;        /* to go on from the loop's top rather than from deep in a call */
     enum gw_exchange_state state;
-    uint64_t tried;            /* slots of the upstream's set that were tried */
+    uint64_t tried; /* slots of the upstream's set that were tried */
     uint32_t attempts;
     int32_t slot;
 
@@ -78,37 +86,37 @@ typedef struct gw_exchange {
     bool close_out : 1;        /* response goes out framed by close */
     bool aborted : 1;          /* the client went away */
     bool continue_sent : 1;
-    bool counted : 1;          /* in endpoint's in_flight */
-    bool repeated : 1;         /* met a dead pooled connection once: only fresh ones from now on */
-    bool switching : 1;        /* the backend said 101 to our upgrade */
-    bool send_broken : 1;      /* the backend takes no more of the request body; its answer may still come */
+    bool counted : 1;     /* in endpoint's in_flight */
+    bool repeated : 1;    /* met a dead pooled connection once: only fresh ones from now on */
+    bool switching : 1;   /* the backend said 101 to our upgrade */
+    bool send_broken : 1; /* the backend takes no more of the request body; its answer may still come */
 
     gw_reply reply;
-    gw_slice path, query;      /* normalised path; what is forwarded (scripts may set both) */
-    char *body_text;           /* malloc'ed: the request body gathered for Lua */
+    gw_slice path, query; /* normalised path; what is forwarded (scripts may set both) */
+    char *body_text;      /* malloc'ed: the request body gathered for Lua */
     size_t body_text_len, body_text_cap;
-    uint64_t body_most;        /* bound on body_text */
-    int body_status;           /* how gathering ended: GW_OK or why not */
-    char *answer_text;         /* malloc'ed: the backend's body gathered for Lua */
+    uint64_t body_most; /* bound on body_text */
+    int body_status;    /* how gathering ended: GW_OK or why not */
+    char *answer_text;  /* malloc'ed: the backend's body gathered for Lua */
     size_t answer_text_len, answer_text_cap;
     uint64_t answer_most;
     int answer_status;
     uint8_t client_ip_len;
-    uint8_t interim;           /* 1xx heads passed on */
-    bool https;                /* scheme as the client saw it (from a trusted proxy, or TLS) */
-    bool trusted;              /* the peer is in trusted_proxies */
-    gw_slice id;               /* request id; empty when switched off */
-    const char *error;         /* for the log line: what went wrong; NULL */
-    int status;                /* sent to the client; 0: none yet; 499: it went away before */
+    uint8_t interim;                                /* 1xx heads passed on */
+    bool https;                                     /* scheme as the client saw it (from a trusted proxy, or TLS) */
+    bool trusted;                                   /* the peer is in trusted_proxies */
+    gw_slice id;                                    /* request id; empty when switched off */
+    const char *error;                              /* for the log line: what went wrong; NULL */
+    int status;                                     /* sent to the client; 0: none yet; 499: it went away before */
     double started, up_started, up_first, up_ended; /* loop time; 0: not yet */
-    uint64_t bytes_out;        /* response body bytes to the client */
-    gw_body in, out;           /* request body from the client, response body from the backend */
+    uint64_t bytes_out;                             /* response body bytes to the client */
+    gw_body in, out;                                /* request body from the client, response body from the backend */
     gw_arena arena;
     /* everything above is zeroed at the start, nothing below is */
     gw_ip client_ip;
     char client_ip_text[48];
     char id_text[GW_REQUEST_ID_MAX];
-    gw_found found;            /* params */
+    gw_found found; /* params */
     gw_request request;
     gw_response response;
 } gw_exchange;

@@ -41,15 +41,15 @@ const char *gw_gather_reason(int status);
 struct gw_upconn {
     gw_stream stream; /* first: stream handlers cast */
     gw_engine *engine;
-    gw_exchange *x;   /* NULL: idle in the pool */
+    gw_exchange *x; /* NULL: idle in the pool */
     gw_endpoint *endpoint;
     gw_buffer *in;
-    gw_list link;     /* endpoint->worker[].idle */
-    gw_list all;      /* engine->upconn_list */
+    gw_list link; /* endpoint->worker[].idle */
+    gw_list all;  /* engine->upconn_list */
     gw_head_scan_state scan;
     uint32_t requests;
-    bool keep;        /* may go to the pool: the backend keeps it and the message ended cleanly */
-    bool ended;       /* the backend ended its side */
+    bool keep;  /* may go to the pool: the backend keeps it and the message ended cleanly */
+    bool ended; /* the backend ended its side */
 };
 void gw_forward_start(gw_exchange *x); /* picks, connects, sends; x->upstream is set */
 /* Lets go of the upstream connection: into the pool when it can be used again, else closed. In-flight is counted down. */
@@ -70,7 +70,7 @@ int64_t gw_body_take(gw_body *b, char *bytes, size_t len, size_t *data, const ch
 void gw_relay_request(gw_exchange *x, gw_slice head);
 /* What stands in up->in goes to the client behind `head`. False: the exchange is over. */
 bool gw_relay_response(gw_exchange *x, gw_slice head);
-void gw_relay_response_end(gw_exchange *x);            /* the backend ended its side */
+void gw_relay_response_end(gw_exchange *x); /* the backend ended its side */
 
 /* ---- tunnel.c ---- */
 void gw_tunnel_start(gw_exchange *x, gw_slice head);

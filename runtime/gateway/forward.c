@@ -245,8 +245,8 @@ void gw_forward_respond(gw_exchange *x)
     gw_engine *e = x->engine;
     gw_response *r = &x->response;
     if (x->answer_status < 0 && !x->body_replaced) { /* a part of the body was taken for Lua and is gone */
-        gw_forward_failed(x, 502, x->answer_status == GW_LIMIT ? "response body too large for the script" : "response body broke off",
-                          false);
+        gw_forward_failed(
+            x, 502, x->answer_status == GW_LIMIT ? "response body too large for the script" : "response body broke off", false);
         return;
     }
     if (x->body_replaced || ((r->status == 204 || r->status == 304) && x->out.framing != GW_FRAMING_NONE)) {
@@ -348,7 +348,8 @@ static void forward_heads(gw_exchange *x)
                 gw_buffer_compact(b);
             return;
         }
-        if (n < 0 || gw_response_parse(&x->response, b->bytes + b->start, (size_t)n, x->request.method, &response_limits, &bad) != GW_OK) {
+        if (n < 0 ||
+            gw_response_parse(&x->response, b->bytes + b->start, (size_t)n, x->request.method, &response_limits, &bad) != GW_OK) {
             gw_forward_failed(x, 502, bad.reason, false);
             return;
         }
@@ -539,14 +540,16 @@ static void up_expired(gw_stream *s)
         gw_forward_failed(x, 504, "upstream connect timeout", true);
         break;
     case GW_X_AWAIT:
-        gw_forward_failed(x, 504, gw_stream_blocked(s) ? "upstream takes the request too slowly" : "upstream first byte timeout", false);
+        gw_forward_failed(x, 504, gw_stream_blocked(s) ? "upstream takes the request too slowly" : "upstream first byte timeout",
+                          false);
         break;
     case GW_X_CHAIN:
         if (x->answer_wanted)
             gw_gather_response_ended(x, GW_TIMEOUT);
         break;
     default:
-        gw_exchange_abort(x, x->state == GW_X_TUNNEL ? "tunnel idle timeout" : "upstream idle timeout in the middle of the response");
+        gw_exchange_abort(x, x->state == GW_X_TUNNEL ? "tunnel idle timeout"
+                                                     : "upstream idle timeout in the middle of the response");
     }
 }
 

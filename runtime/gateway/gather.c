@@ -55,8 +55,7 @@ static int gather_take(gw_exchange *x)
                 x->error = reason;
             return (int)used;
         }
-        int status =
-            text_add(&x->body_text, &x->body_text_len, &x->body_text_cap, x->body_most, c->in->bytes + c->pos, data);
+        int status = text_add(&x->body_text, &x->body_text_len, &x->body_text_cap, x->body_most, c->in->bytes + c->pos, data);
         if (status != GW_OK)
             return status;
         c->pos += (uint32_t)used;

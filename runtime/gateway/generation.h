@@ -31,37 +31,42 @@ typedef struct gw_target {
     union {
         gw_upstream *upstream;
         const gw_answer *answer;
-        struct { const struct gw_share *share; uint32_t count; uint64_t total; } split;
+        struct {
+            const struct gw_share *share;
+            uint32_t count;
+            uint64_t total;
+        } split;
     }; /* SCRIPT: the chain's end decides, in Lua */
 } gw_target;
 
 typedef struct gw_share { /* one arm of a split: taken when a random number below total falls below `until` */
     uint64_t until;
-    gw_target target;     /* UPSTREAM or ANSWER */
+    gw_target target; /* UPSTREAM or ANSWER */
 } gw_share;
 
 /* What the script floor does for a route that has Lua in it. All run on the worker's thread. */
 enum gw_chain_verdict {
-    GW_CHAIN_FORWARD,  /* next() was reached at the end of the chain and Lua waits for the response head: call resume with it */
+    GW_CHAIN_FORWARD, /* next() was reached at the end of the chain and Lua waits for the response head: call resume with it */
     GW_CHAIN_FORWARD_ONLY, /* reached by tail calls: no Lua is left, the response needs none */
-    GW_CHAIN_RESPOND,  /* the script made a response: x->reply is filled */
-    GW_CHAIN_PASS,     /* (after resume) the response goes out as x->response now stands, or as x->reply when its body was replaced */
-    GW_CHAIN_WAIT,     /* Lua waits for something that will call gw_exchange_wake; nothing to do until then */
-    GW_CHAIN_FAILED    /* error: logged by the script floor; answer 500 */
+    GW_CHAIN_RESPOND,      /* the script made a response: x->reply is filled */
+    GW_CHAIN_PASS, /* (after resume) the response goes out as x->response now stands, or as x->reply when its body was replaced */
+    GW_CHAIN_WAIT, /* Lua waits for something that will call gw_exchange_wake; nothing to do until then */
+    GW_CHAIN_FAILED /* error: logged by the script floor; answer 500 */
 };
 typedef struct gw_chain_ops {
-    enum gw_chain_verdict (*start)(struct gw_exchange *x);  /* sets x->task when it keeps something */
-    enum gw_chain_verdict (*resume)(struct gw_exchange *x); /* response head is in x->response (or x->reply: made by the gateway) */
-    void (*cancel)(struct gw_exchange *x);                  /* the exchange ends while x->task is set: drop the coroutine */
+    enum gw_chain_verdict (*start)(struct gw_exchange *x); /* sets x->task when it keeps something */
+    enum gw_chain_verdict (*resume)(
+        struct gw_exchange *x);            /* response head is in x->response (or x->reply: made by the gateway) */
+    void (*cancel)(struct gw_exchange *x); /* the exchange ends while x->task is set: drop the coroutine */
 } gw_chain_ops;
 
 struct gw_route {
     gw_match match;
-    gw_slice name;              /* label in logs and metrics: the `name` option or the pattern */
+    gw_slice name; /* label in logs and metrics: the `name` option or the pattern */
     gw_target target;
-    int32_t chain;              /* index of its chain in each worker's script; -1: no Lua */
+    int32_t chain; /* index of its chain in each worker's script; -1: no Lua */
     const gw_chain_ops *chain_ops;
-    uint64_t body_bytes;        /* most a request body may have; UINT64_MAX: unbounded */
+    uint64_t body_bytes; /* most a request body may have; UINT64_MAX: unbounded */
     bool access_log;
     gw_slice chain_text, target_text; /* its functions and its target in words, for `gateway routes`; {NULL,0}: none */
 };
@@ -78,11 +83,11 @@ typedef struct gw_generation_worker {
 } __attribute__((aligned(GW_CACHE_LINE))) gw_generation_worker;
 
 struct gw_generation {
-    uint64_t number;          /* 1, 2, ... */
-    gw_arena arena;           /* owns everything below */
-    gw_slice script;          /* path of the entry script */
-    uint64_t digest;          /* of the specs */
-    double loaded_at;         /* wall */
+    uint64_t number;  /* 1, 2, ... */
+    gw_arena arena;   /* owns everything below */
+    gw_slice script;  /* path of the entry script */
+    uint64_t digest;  /* of the specs */
+    double loaded_at; /* wall */
     gw_router *router;
     gw_route *routes;
     uint32_t route_count;
@@ -90,25 +95,27 @@ struct gw_generation {
     uint32_t upstream_count;
     gw_listen_spec *listens;
     uint32_t listen_count;
-    gw_listen_spec admin;     /* .text.ptr NULL: none */
-    uint32_t workers;         /* asked for; 0: auto */
-    const char **files;       /* everything that was read to build it: to be watched */
+    gw_listen_spec admin; /* .text.ptr NULL: none */
+    uint32_t workers;     /* asked for; 0: auto */
+    const char **files;   /* everything that was read to build it: to be watched */
     uint32_t file_count;
 
     gw_head_limits head_limits;
     uint64_t body_bytes;
     bool keep_encoded_slash;
-    struct { double header, idle, body, drain; } timeouts; /* client side, seconds */
-    gw_cidr_set *trusted;     /* peers whose X-Forwarded-* and Forwarded count; NULL: none */
+    struct {
+        double header, idle, body, drain;
+    } timeouts;           /* client side, seconds */
+    gw_cidr_set *trusted; /* peers whose X-Forwarded-* and Forwarded count; NULL: none */
     bool x_forwarded, forwarded;
-    gw_slice via;             /* pseudonym; {NULL,0}: no Via */
-    bool request_id;          /* X-Request-ID made or kept, sent both ways */
+    gw_slice via;    /* pseudonym; {NULL,0}: no Via */
+    bool request_id; /* X-Request-ID made or kept, sent both ways */
     bool access_log;
-    double access_sample;     /* 0 to 1 */
+    double access_sample; /* 0 to 1 */
 
     _Atomic uint32_t workers_left;
     uint32_t worker_count;
-    void (*script_close)(void *script); /* drops one worker's Lua state; on that worker's thread */
+    void (*script_close)(void *script);          /* drops one worker's Lua state; on that worker's thread */
     void (*freed)(gw_generation *g, void *data); /* told by the last worker, on its thread: hand it to the control thread */
     void *freed_data;
     gw_generation_worker *worker; /* worker_count of them, aligned */

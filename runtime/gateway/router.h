@@ -39,15 +39,15 @@ typedef struct gw_header_condition {
 
 /* What a route matches. All slices must live as long as the router. */
 typedef struct gw_match {
-    gw_slice host;               /* {NULL,0}: any; without port, any case; "*.example.com" */
-    gw_slice pattern;            /* as in the script */
-    uint32_t methods;            /* GW_METHOD_BIT set; 0: any. GET given takes HEAD too */
+    gw_slice host;                 /* {NULL,0}: any; without port, any case; "*.example.com" */
+    gw_slice pattern;              /* as in the script */
+    uint32_t methods;              /* GW_METHOD_BIT set; 0: any. GET given takes HEAD too */
     const gw_slice *other_methods; /* names that are not in enum gw_method ("PURGE") */
     uint32_t other_method_count;
     const gw_header_condition *headers;
     uint32_t header_count;
-    gw_slice source;             /* "routes.lua:12", for messages */
-    void *route;                 /* what a match gives back */
+    gw_slice source; /* "routes.lua:12", for messages */
+    void *route;     /* what a match gives back */
 } gw_match;
 
 typedef struct gw_param {
@@ -55,9 +55,9 @@ typedef struct gw_param {
 } gw_param;
 
 typedef struct gw_found {
-    void *route;                /* NULL: none */
-    bool method_only;           /* none, but a route would match with another method: 405 */
-    uint32_t allow;             /* then: the methods, as GW_METHOD_BITs */
+    void *route;      /* NULL: none */
+    bool method_only; /* none, but a route would match with another method: 405 */
+    uint32_t allow;   /* then: the methods, as GW_METHOD_BITs */
     uint32_t param_count;
     gw_param params[GW_PARAMS_MAX];
 } gw_found;
@@ -73,7 +73,7 @@ GW_API int gw_router_add(gw_router *r, const gw_match *match, char *message, siz
 GW_API int gw_router_build(gw_router *r, char *message, size_t message_bytes);
 /* `path` is normalised. The Host's case and port do not matter: `host` comes without its port. Allocates nothing. */
 GW_API void gw_router_find(const gw_router *r, gw_slice host, gw_slice path, enum gw_method method, gw_slice method_name,
-                    const gw_headers *headers, gw_found *found);
+                           const gw_headers *headers, gw_found *found);
 /* The i-th route in the order in which they are tried; NULL past the end. For `gateway routes`. */
 GW_API const gw_match *gw_router_at(const gw_router *r, uint32_t i);
 /* "GET, HEAD, POST" for an Allow field, into out (at least 128 bytes); returns its length. */

@@ -17,8 +17,8 @@
 
 typedef struct gw_endpoint_worker { /* one worker's share of an endpoint; only that worker touches it */
     gw_list idle;                   /* idle connections, newest first */
-    uint32_t uses;                  /* connections, idle and busy, and exchanges that name the endpoint: it stays while there are any */
-    bool dropped;                   /* no generation names the endpoint any more: close what becomes idle */
+    uint32_t uses; /* connections, idle and busy, and exchanges that name the endpoint: it stays while there are any */
+    bool dropped;  /* no generation names the endpoint any more: close what becomes idle */
 } __attribute__((aligned(GW_CACHE_LINE))) gw_endpoint_worker;
 
 enum { GW_ENDPOINT_DOWN_ACTIVE = 1, GW_ENDPOINT_DOWN_PASSIVE = 2, GW_ENDPOINT_DRAINED = 4 };
@@ -27,14 +27,14 @@ typedef struct gw_upstream_state gw_upstream_state;
 
 typedef struct gw_endpoint {
     gw_address address;
-    gw_slice text;               /* "10.0.0.1:8080" */
-    gw_upstream_state *state;    /* the upstream's; the endpoint holds a reference to it */
-    _Atomic uint32_t in_flight;  /* requests, all workers; counted at pick */
-    _Atomic uint32_t down;       /* GW_ENDPOINT_DOWN_* bits; 0: healthy. Written by health checkers */
-    uint32_t references;         /* of sets; under the registry's mutex */
+    gw_slice text;              /* "10.0.0.1:8080" */
+    gw_upstream_state *state;   /* the upstream's; the endpoint holds a reference to it */
+    _Atomic uint32_t in_flight; /* requests, all workers; counted at pick */
+    _Atomic uint32_t down;      /* GW_ENDPOINT_DOWN_* bits; 0: healthy. Written by health checkers */
+    uint32_t references;        /* of sets; under the registry's mutex */
     _Atomic uint32_t workers_left;
     uint32_t worker_count;
-    gw_list link;                /* in its state's list */
+    gw_list link; /* in its state's list */
     gw_endpoint_worker worker[];
 } gw_endpoint;
 
@@ -69,27 +69,33 @@ typedef struct gw_upstream_name { /* an endpoint that is a name, looked up again
     const char *name;
     uint16_t port;
     uint32_t weight;
-    double every;                 /* seconds; 0: only at load */
-    const gw_address *found;      /* what the lookup at load gave, in the arena; NULL: looked up again at once */
+    double every;            /* seconds; 0: only at load */
+    const gw_address *found; /* what the lookup at load gave, in the arena; NULL: looked up again at once */
     uint32_t found_count;
 } gw_upstream_name;
 
 typedef struct gw_upstream {
     gw_slice name;
-    gw_slice source;                    /* "script.lua:12" */
+    gw_slice source; /* "script.lua:12" */
     gw_upstream_state *state;
-    _Atomic(gw_endpoint_set *) set;     /* never NULL; may be empty */
+    _Atomic(gw_endpoint_set *) set; /* never NULL; may be empty */
     const gw_balancer *balancer;
-    struct { double connect, first_byte, idle, total, tunnel; } timeouts; /* seconds; total 0: none; tunnel: idle after a 101 */
-    struct { uint32_t idle; double idle_for; uint32_t requests; } pool; /* idle: for each worker; requests: 0 is unbounded */
-    gw_slice host;                      /* Host to send; {NULL,0}: the client's */
+    struct {
+        double connect, first_byte, idle, total, tunnel;
+    } timeouts; /* seconds; total 0: none; tunnel: idle after a 101 */
+    struct {
+        uint32_t idle;
+        double idle_for;
+        uint32_t requests;
+    } pool;        /* idle: for each worker; requests: 0 is unbounded */
+    gw_slice host; /* Host to send; {NULL,0}: the client's */
     /* fixed endpoints and names, as the script gave them; the control path makes sets of them */
     const gw_address *fixed;
     const uint32_t *fixed_weight;
     uint32_t fixed_count;
     const gw_upstream_name *names;
     uint32_t name_count;
-    void *control;                      /* the supervisor's (resolve timers); NULL on the data path */
+    void *control; /* the supervisor's (resolve timers); NULL on the data path */
 } gw_upstream;
 
 /* ---- control path ---- */

@@ -79,33 +79,28 @@ static int collect(lua_State *L)
     return 0;
 }
 
+void gw_script_collect(gw_state *s)
+{
+    if (lua_cpcall(s->L, collect, NULL) != 0)
+        lua_pop(s->L, 1);
+}
+
 void gw_script_report(gw_task *t, gw_exchange *x, int status)
 {
     struct explaining e = {.t = t, .x = x, .status = status};
     lua_State *L = t->state->L;
     bool memory = status == LUA_ERRMEM;
-    int explained = memory ? LUA_ERRMEM : lua_cpcall(L, explain, &e);
-    if (!memory && explained != 0) {
-        memory = explained == LUA_ERRMEM;
-        gw_slice why = GW_NO_SLICE;
-        if (lua_type(L, -1) == LUA_TSTRING)
-            why.ptr = lua_tolstring(L, -1, &why.len);
-        if (!memory)
-            log_failure(x, why.ptr ? why : GW_SLICE("an error that cannot be told"), GW_NO_SLICE);
+    if (!memory && lua_cpcall(L, explain, &e) != 0) {
         lua_pop(L, 1);
+        memory = true;
     }
-    if (memory) {
-        log_failure(x, GW_SLICE("not enough memory for the script"), GW_NO_SLICE);
-        if (lua_cpcall(L, collect, NULL) != 0) /* the next request shall find some */
-            lua_pop(L, 1);
-    }
+    if (memory)
+        gw_script_report_memory(x);
 }
 
-void gw_script_report_memory(gw_state *s, gw_exchange *x)
+void gw_script_report_memory(gw_exchange *x)
 {
     log_failure(x, GW_SLICE("not enough memory for the script"), GW_NO_SLICE);
-    if (lua_cpcall(s->L, collect, NULL) != 0)
-        lua_pop(s->L, 1);
 }
 
 /* ---- gateway.log ---- */

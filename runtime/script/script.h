@@ -5,9 +5,9 @@
 #include "gateway/generation.h"
 
 typedef struct gw_load_options {
-    uint32_t workers;          /* fresh Lua states to make, one a worker; 0: only check (one state, dropped again) */
-    const char *library;       /* folder of lua/gateway for development; NULL: what is built in */
-    double resolve_seconds;    /* most that looking up one name may take (5) */
+    uint32_t workers;       /* fresh Lua states to make, one a worker; 0: only check (one state, dropped again) */
+    const char *library;    /* folder of lua/gateway for development; NULL: what is built in */
+    double resolve_seconds; /* most that looking up one name may take (5) */
 } gw_load_options;
 
 /* Runs the script in fresh states, compares their digests and builds a generation: router built, upstreams with their sets, names

@@ -11,9 +11,41 @@
 
 /* ---- memory ---- */
 
+/* LuaJIT crashes when memory runs out while it makes a state or opens its FFI: what it leaves half made cannot be closed. (At all times
+ * after, it raises an error.) So these allocations have a block to fall back on, and a state that had to is closed again at once. */
+#define OPENING_BYTES (256u << 10) /* several times what they take together */
+
+typedef struct spare {
+    size_t top;                                             /* given out, of: */
+    char bytes[OPENING_BYTES] __attribute__((aligned(16))); /* untouched while memory is there */
+} spare;
+
+static void *allocate_opening(gw_state *s, void *ptr, size_t old_bytes, size_t bytes)
+{
+    spare *b = s->opening;
+    bool inside = (char *)ptr >= b->bytes && (char *)ptr < b->bytes + OPENING_BYTES;
+    size_t whole = (bytes + 15) & ~(size_t)15;
+    void *out = bytes && !inside ? realloc(ptr, bytes) : NULL;
+    bool moved = out != NULL;
+    if (bytes && !out) {
+        if (whole < bytes || whole > OPENING_BYTES - b->top)
+            return NULL;
+        out = b->bytes + b->top;
+        b->top += whole;
+        if (ptr)
+            memcpy(out, ptr, old_bytes < bytes ? old_bytes : bytes);
+    }
+    if (!moved && !inside)
+        free(ptr);
+    s->used += bytes - (ptr ? old_bytes : 0);
+    return out;
+}
+
 static void *allocate(void *data, void *ptr, size_t old_bytes, size_t bytes)
 {
     gw_state *s = data;
+    if (gw_unlikely(s->opening != NULL))
+        return allocate_opening(s, ptr, old_bytes, bytes);
     if (!ptr)
         old_bytes = 0;
     if (bytes == 0) {
@@ -171,7 +203,6 @@ static int set_up(lua_State *L)
 {
     struct setup *setup = lua_touserdata(L, 1);
     gw_state *s = setup->s;
-    luaL_openlibs(L);
     set_searchers(L, s);
     lua_getglobal(L, "package");
     lua_getfield(L, -1, "path");
@@ -189,6 +220,33 @@ static int set_up(lua_State *L)
     return 0;
 }
 
+static int open_libraries(lua_State *L)
+{
+    luaL_openlibs(L);
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, LUA_FFILIBNAME);
+    lua_call(L, 1, 0);
+    return 0;
+}
+
+/* A state with the libraries of Lua. False: memory is out. */
+static bool open_state(gw_state *s)
+{
+    spare *b = malloc(sizeof *b);
+    if (!b)
+        return false;
+    b->top = 0;
+    s->opening = b;
+    s->L = lua_newstate(allocate, s);
+    if (s->L && (lua_cpcall(s->L, open_libraries, NULL) != 0 || b->top > 0)) {
+        lua_close(s->L);
+        s->L = NULL;
+    }
+    s->opening = NULL;
+    free(b);
+    return s->L != NULL;
+}
+
 gw_state *gw_state_new(uint32_t index, const char *script_path, const char *library)
 {
     gw_state *s = calloc(1, sizeof *s);
@@ -199,8 +257,7 @@ gw_state *gw_state_new(uint32_t index, const char *script_path, const char *libr
     s->library = library;
     s->most = GW_STATE_MEMORY;
     s->make_task = LUA_NOREF;
-    s->L = lua_newstate(allocate, s);
-    if (!s->L)
+    if (!open_state(s))
         goto failed;
     struct setup setup = {.s = s, .folder = folder};
     if (lua_cpcall(s->L, set_up, &setup) != 0)

@@ -158,9 +158,12 @@ static inline bool only_layers(const gw_task *t)
 
 static enum gw_chain_verdict failed(gw_task *t, gw_exchange *x, int status)
 {
+    gw_state *s = t->state;
     gw_script_report(t, x, status);
     x->task = NULL;
     drop(t);
+    if (status == LUA_ERRMEM)
+        gw_script_collect(s); /* with what the dead coroutine held */
     return GW_CHAIN_FAILED;
 }
 
@@ -213,7 +216,8 @@ static enum gw_chain_verdict start(gw_exchange *x)
     s->engine = x->engine;
     gw_task *t = take(s, (uint32_t)x->route->chain);
     if (gw_unlikely(!t)) {
-        gw_script_report_memory(s, x);
+        gw_script_report_memory(x);
+        gw_script_collect(s);
         return GW_CHAIN_FAILED;
     }
     open_view(t, x);
