@@ -30,8 +30,8 @@ static inline float cost_of(uint64_t word)
     return cost;
 }
 
-/* 2^-x for x ≥ 0, within 0.02 %: whole powers by the exponent's bits, the rest by a cubic that meets both ends, so that it is continuous and
- * only ever falls. A library's exp would take most of a pick. */
+/* 2^-x for x ≥ 0, within 0.02 %: whole powers by the exponent's bits, the rest by a cubic that meets both ends, so that it is continuous
+ * and only ever falls. A library's exp would take most of a pick. */
 static inline float half_to(float x)
 {
     x = x < 120.0f ? x : 120.0f;

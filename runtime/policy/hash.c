@@ -6,8 +6,8 @@
  *
  * CRC-32 alone is linear over GF(2): names that differ in one place would stand at a fixed exclusive-or of each other; hence the
  * finaliser. Where two points fall together the one of the smaller name stands first, so that the ring does not depend on the order of the
- * slots. A table of 2^b starts, one for each value of the highest b bits, leaves the binary search some four points to look at: with fewer, the
- * table itself would push the points out of the cache. */
+ * slots. A table of 2^b starts, one for each value of the highest b bits, leaves the binary search some four points to look at: with
+ * fewer, the table itself would push the points out of the cache. */
 #include "policy/bounded_load.h"
 #include <stdio.h>
 #include <stdlib.h>

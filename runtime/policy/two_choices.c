@@ -76,13 +76,15 @@ int gw_lottery_draw(const gw_lottery *l, const gw_pick *p, uint32_t out[2])
         out[1] = member[b + (b >= a)];
         return 2;
     }
+    int found = 0;
     if (gw_likely(p->open)) {
         out[0] = draw(l, (uint32_t)bits);
         out[1] = draw(l, (uint32_t)(bits >> 32));
         if (gw_likely(out[0] != out[1]))
             return 2;
+        found = 1;
+        bits = gw_mix64(bits);
     }
-    int found = 0;
     for (int round = 0; round < 8; round++) {
         for (int half = 0; half < 2; half++, bits = bits >> 32) {
             uint32_t slot = draw(l, (uint32_t)bits);
