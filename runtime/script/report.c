@@ -90,9 +90,15 @@ void gw_script_report(gw_task *t, gw_exchange *x, int status)
     struct explaining e = {.t = t, .x = x, .status = status};
     lua_State *L = t->state->L;
     bool memory = status == LUA_ERRMEM;
-    if (!memory && lua_cpcall(L, explain, &e) != 0) {
+    int explained = memory ? LUA_ERRMEM : lua_cpcall(L, explain, &e);
+    if (!memory && explained != 0) {
+        memory = explained == LUA_ERRMEM;
+        gw_slice why = GW_NO_SLICE;
+        if (lua_type(L, -1) == LUA_TSTRING)
+            why.ptr = lua_tolstring(L, -1, &why.len);
+        if (!memory)
+            log_failure(x, why.ptr ? why : GW_SLICE("an error that cannot be told"), GW_NO_SLICE);
         lua_pop(L, 1);
-        memory = true;
     }
     if (memory)
         gw_script_report_memory(x);
