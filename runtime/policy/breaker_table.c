@@ -38,7 +38,7 @@ int gw_breakers_init(gw_breakers *t, const gw_breaker_settings *settings, uint32
 gw_breakers *gw_breakers_new(const gw_breaker_settings *settings, uint32_t max_keys)
 {
     size_t bytes = gw_breakers_bytes(max_keys);
-    gw_breakers *t = bytes ? calloc(1, bytes) : NULL;
+    gw_breakers *t = gw_key_table_memory(bytes);
     if (t && gw_breakers_init(t, settings, max_keys) != GW_OK) {
         free(t);
         t = NULL;

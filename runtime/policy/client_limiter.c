@@ -73,7 +73,7 @@ int gw_client_limiter_init(gw_client_limiter *l, double rate, double burst, doub
 gw_client_limiter *gw_client_limiter_new(double rate, double burst, double idle, uint32_t max_clients)
 {
     size_t bytes = gw_client_limiter_bytes(max_clients);
-    gw_client_limiter *l = bytes ? calloc(1, bytes) : NULL;
+    gw_client_limiter *l = gw_key_table_memory(bytes);
     if (l && gw_client_limiter_init(l, rate, burst, idle, max_clients) != GW_OK) {
         free(l);
         l = NULL;

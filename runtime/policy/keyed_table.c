@@ -1,6 +1,8 @@
 #include "policy/keyed_table.h"
 
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
 
 #include "base/hash.h"
 
@@ -8,6 +10,7 @@ _Static_assert(sizeof(gw_key_slot) == 16, "a slot is 16 bytes: with GW_KEY_SLOTS
 _Static_assert(sizeof(gw_key_table) == 2 * GW_CACHE_LINE, "as said in the header");
 
 #define REF_MOST 3
+#define HUGE_PAGE ((size_t)2 << 20)
 #define SWEEP_LEAST 192 /* slots the hand looks at before it takes the least referenced of them: 64 keys of a full table */
 
 uint32_t gw_key_table_slots(uint32_t most)
@@ -24,6 +27,18 @@ void gw_key_table_init(gw_key_table *t, gw_key_slot *slots, uint32_t most,
     t->most = most;
     t->homes = most * GW_KEY_SLOTS_EACH;
     t->slot_count = gw_key_table_slots(most);
+}
+
+void *gw_key_table_memory(size_t bytes)
+{
+    bool large = bytes >= HUGE_PAGE / 2;
+    size_t align = large ? HUGE_PAGE : GW_CACHE_LINE, whole = (bytes + align - 1) / align * align;
+    void *memory = bytes ? aligned_alloc(align, whole) : NULL;
+    if (!memory)
+        return NULL;
+    if (large)
+        (void)madvise(memory, whole, MADV_HUGEPAGE); /* where it cannot be, small pages do */
+    return memset(memory, 0, whole);
 }
 
 uint64_t gw_key_tag(const char *key, size_t len)

@@ -58,6 +58,10 @@ GW_API uint32_t gw_key_table_slots(uint32_t most);
 void gw_key_table_init(gw_key_table *t, gw_key_slot *slots, uint32_t most,
                        enum gw_key_worth (*worth)(const gw_key_table *, const gw_key_slot *, uint64_t, int64_t));
 
+/* Zeroed memory for a table with all that belongs to it; free() takes it back. A large one stands on huge pages where the system has them:
+ * keys hash all over it, and the walk through page tables that each would cost takes longer than all the rest. NULL: out of memory. */
+void *gw_key_table_memory(size_t bytes);
+
 /* The tag (ref 0) of a key. */
 uint64_t gw_key_tag(const char *key, size_t len);
 /* The key's slot, or NULL. Counts as no hit. */

@@ -231,7 +231,7 @@ int gw_keyed_window_init(gw_keyed_window *w, uint32_t limit, double window, uint
 gw_keyed_window *gw_keyed_window_new(uint32_t limit, double window, uint32_t max_keys)
 {
     size_t bytes = gw_keyed_window_bytes(max_keys);
-    gw_keyed_window *w = bytes ? calloc(1, bytes) : NULL;
+    gw_keyed_window *w = gw_key_table_memory(bytes);
     if (w && gw_keyed_window_init(w, limit, window, max_keys) != GW_OK) {
         free(w);
         w = NULL;

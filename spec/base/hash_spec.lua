@@ -35,7 +35,10 @@ describe("gw_siphash13", function()
   for _, case in ipairs {
     { "a", 0x407448d2b89b1813ULL }, { counting(7), 0x2f098ab0c751325aULL }, { counting(8), 0xead411e67ebe2eeaULL },
     { counting(9), 0x75927f9d95124362ULL }, { counting(15), 0xf30eb725bb91c9eaULL }, { counting(16), 0x8972188433a5c5b7ULL },
-    { counting(63), 0x385d3e39e5f37359ULL },
+    { counting(63), 0x385d3e39e5f37359ULL }, { counting(1), 0x68a914128e01e473ULL }, { counting(2), 0x010bac45c41e3669ULL },
+    { counting(3), 0x4d4c9a4a8ef6e0adULL }, { counting(4), 0x7cc43f98813e4dbdULL }, { counting(5), 0x5abe2169dff36275ULL },
+    { counting(6), 0xe3c25f87624f1cdbULL }, { counting(12), 0xa6baf4fb0f9fe1c2ULL }, { counting(13), 0xa0cf3211850f8e0dULL },
+    { counting(14), 0x7f86049379fbfe67ULL }, { counting(17), 0x4883c49a2c009c1dULL },
   } do
     it(("of %d bytes"):format(#case[1]), function()
       local s = cdef.slice(case[1])
