@@ -43,7 +43,8 @@ describe("under threads", function()
       for _, threads in ipairs { 1, 2, 8 } do
         local rounds = math.floor(build.rounds / threads)
 
-        -- Time moves 1 µs an attempt, tokens come every 10 µs (12.8 for clients, whose periods are multiples of 64 ns), and all attempts that could be admitted are made.
+        -- Time moves 1 µs an attempt, tokens come every 10 µs (12.8 for clients, whose periods are multiples of 64 ns), and
+        -- all attempts that could be admitted are made.
         for what, period in pairs { bucket = 10000, client = 12800 } do
           it(("%d: one %s gives its burst and its rate, exactly"):format(threads, what), function()
             local counts = hammer(what, threads, rounds)
