@@ -60,7 +60,18 @@ typedef struct gw_chain_ops {
     void (*cancel)(struct gw_exchange *x); /* the exchange ends while x->task is set: drop the coroutine */
 } gw_chain_ops;
 
+/* A limit on a route, met without entering Lua. The object is shared by all generations that name it (gateway/limit.h). */
+typedef struct gw_limit gw_limit;
+typedef struct gw_limit_use {
+    gw_limit *limit;
+    int by;              /* enum gw_limit_by */
+    gw_slice by_name;    /* of the header, cookie or query parameter */
+    bool headers;        /* RateLimit fields in the answer */
+} gw_limit_use;
+
 struct gw_route {
+    const gw_limit_use *limits; /* those before the first Lua function, in order */
+    uint32_t limit_count;
     gw_match match;
     gw_slice name; /* label in logs and metrics: the `name` option or the pattern */
     gw_target target;

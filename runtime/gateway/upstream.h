@@ -13,6 +13,13 @@
 #include "base/arena.h"
 #include "base/list.h"
 #include "net/address.h"
+#include "policy/active.h"
+#include "policy/adaptive.h"
+#include "policy/balancer.h"
+#include "policy/breaker.h"
+#include "policy/concurrency.h"
+#include "policy/passive.h"
+#include "policy/retry_budget.h"
 #include <stdatomic.h>
 
 typedef struct gw_endpoint_worker { /* one worker's share of an endpoint; only that worker touches it */
@@ -21,16 +28,19 @@ typedef struct gw_endpoint_worker { /* one worker's share of an endpoint; only t
     bool dropped;  /* no generation names the endpoint any more: close what becomes idle */
 } __attribute__((aligned(GW_CACHE_LINE))) gw_endpoint_worker;
 
-enum { GW_ENDPOINT_DOWN_ACTIVE = 1, GW_ENDPOINT_DOWN_PASSIVE = 2, GW_ENDPOINT_DRAINED = 4 };
-
 typedef struct gw_upstream_state gw_upstream_state;
 
 typedef struct gw_endpoint {
     gw_address address;
     gw_slice text;              /* "10.0.0.1:8080" */
     gw_upstream_state *state;   /* the upstream's; the endpoint holds a reference to it */
-    _Atomic uint32_t in_flight; /* requests, all workers; counted at pick */
-    _Atomic uint32_t down;      /* GW_ENDPOINT_DOWN_* bits; 0: healthy. Written by health checkers */
+    _Atomic uint32_t down;      /* GW_HEALTH_* bits; 0: healthy. Any thread, by atomic or/and; then gw_upstream_health_changed */
+    _Atomic int64_t ejected_at; /* passively, ns */
+    gw_load load __attribute__((aligned(GW_CACHE_LINE))); /* requests in flight, all workers, counted at pick; latency */
+    gw_breaker breaker;         /* used when the upstream has one; rules are the state's */
+    gw_passive passive;
+    gw_active active;           /* the prober's */
+    void *prober;               /* the prober's own record; control thread */
     uint32_t references;        /* of sets; under the registry's mutex */
     _Atomic uint32_t workers_left;
     uint32_t worker_count;
@@ -41,34 +51,63 @@ typedef struct gw_endpoint {
 typedef struct gw_endpoint_slot {
     gw_endpoint *endpoint;
     uint32_t weight;
+    uint32_t group; /* 0: primary; 1: backup */
 } gw_endpoint_slot;
 
 typedef struct gw_endpoint_set {
+    gw_balancer_table *table;
+    _Atomic uint64_t *excluded; /* (count + 63) / 64 words: who takes no requests now, by health. Written by gw_upstream_health_changed */
+    _Atomic uint32_t eligible;  /* endpoints that are not excluded */
     uint32_t count;
     gw_endpoint_slot slot[];
 } gw_endpoint_set;
 
 struct gw_upstream_state {
     gw_slice name;
-    _Atomic uint64_t cursor; /* round robin; begins at random */
+    gw_balancer_state balance; /* position; begins at random */
+    gw_retry_budget budget;
+    gw_breaker_rules breaker_rules;
+    gw_concurrency concurrency;
+    gw_adaptive adaptive;
+    _Atomic uint32_t health_version; /* goes up with every change of a health bit */
     uint32_t references;     /* of upstreams and endpoints; under the registry's mutex */
     gw_list link, endpoints; /* in the registry; its endpoints */
     uint32_t idle[];         /* idle connections of each worker: only that worker touches its own */
 };
 
-/* Picks an endpoint: selection only, knows nothing of health. `tried` has a bit for each slot that is out of the question (tried
- * already, unhealthy, breaker open); a balancer gives the best slot without its bit, or -1 when none is left. Slots from 64 on have
- * no bit: they count as not tried. */
-typedef struct gw_balancer {
-    const char *name;
-    int (*pick)(gw_upstream_state *state, const gw_endpoint_set *set, uint64_t tried, uint64_t key);
-} gw_balancer;
-extern const gw_balancer gw_balancer_round_robin;
+/* What a key for hash and maglev is made of. */
+enum gw_hash_on { GW_HASH_ON_IP, GW_HASH_ON_PATH, GW_HASH_ON_HEADER, GW_HASH_ON_COOKIE, GW_HASH_ON_QUERY, GW_HASH_ON_SCRIPT };
+
+/* Active probes. */
+typedef struct gw_probe_spec {
+    bool on, tcp;             /* tcp: a connection that opens is enough */
+    gw_slice method, path, host;
+    const gw_slice *headers;  /* name, value, name, value, ... */
+    uint32_t header_count;    /* pairs */
+    uint64_t expect[10];      /* bit s % 64 of expect[s / 64]: status s is well, 0 to 639 */
+    gw_slice body;            /* the body has to contain it (within its first 64 KB); {NULL,0}: whatever */
+    double timeout;           /* seconds, the whole probe */
+    gw_active_config timing;
+} gw_probe_spec;
+
+enum { GW_RETRY_CONNECT = 1, GW_RETRY_RESET = 2, GW_RETRY_TIMEOUT = 4 };
+
+typedef struct gw_retry_spec {
+    uint32_t attempts;      /* tries in all; 1: no retry (a connect error still goes to another endpoint, as ever) */
+    uint32_t on;            /* GW_RETRY_* */
+    uint64_t statuses[10];  /* as gw_probe_spec's expect */
+    bool non_idempotent;    /* POST and PATCH too */
+    double per_try;         /* seconds until the head of the answer; 0: first_byte */
+    double backoff, backoff_most; /* seconds; 0: at once */
+    double hedge;           /* seconds until a second try begins beside the first; 0: never */
+    uint64_t body_bytes;    /* a request body up to this length is kept for a repeat */
+    gw_retry_budget_config budget;
+} gw_retry_spec;
 
 typedef struct gw_upstream_name { /* an endpoint that is a name, looked up again and again */
     const char *name;
     uint16_t port;
-    uint32_t weight;
+    uint32_t weight, group;
     double every;            /* seconds; 0: only at load */
     const gw_address *found; /* what the lookup at load gave, in the arena; NULL: looked up again at once */
     uint32_t found_count;
@@ -79,7 +118,18 @@ typedef struct gw_upstream {
     gw_slice source; /* "script.lua:12" */
     gw_upstream_state *state;
     _Atomic(gw_endpoint_set *) set; /* never NULL; may be empty */
-    const gw_balancer *balancer;
+    gw_balancer_config balance;
+    enum gw_hash_on hash_on;
+    gw_slice hash_name;       /* of the header, cookie or query parameter */
+    gw_health_config health;
+    gw_probe_spec probe;
+    bool passive_on;
+    gw_passive_config passive;
+    bool breaker_on;
+    uint64_t breaker_statuses[10]; /* what counts as a failure beside connect errors, resets and timeouts; 500 to 599 by default */
+    gw_retry_spec retry;
+    uint32_t concurrency_most; /* requests in flight over all endpoints: 503 past it; 0: unbounded */
+    bool adaptive_on;
     struct {
         double connect, first_byte, idle, total, tunnel;
     } timeouts; /* seconds; total 0: none; tunnel: idle after a 101 */
@@ -91,7 +141,7 @@ typedef struct gw_upstream {
     gw_slice host; /* Host to send; {NULL,0}: the client's */
     /* fixed endpoints and names, as the script gave them; the control path makes sets of them */
     const gw_address *fixed;
-    const uint32_t *fixed_weight;
+    const uint32_t *fixed_weight, *fixed_group;
     uint32_t fixed_count;
     const gw_upstream_name *names;
     uint32_t name_count;
@@ -107,7 +157,13 @@ uint32_t gw_registry_workers(void);
 /* A zeroed upstream in the arena with its state found or made, an empty set and default settings. NULL: memory is out. */
 gw_upstream *gw_upstream_new(gw_arena *arena, gw_slice name);
 /* A set from addresses and weights (doubles are merged), endpoints found or made. NULL: memory is out. */
-gw_endpoint_set *gw_endpoint_set_new(const gw_upstream *u, const gw_address *addresses, const uint32_t *weights, uint32_t count);
+gw_endpoint_set *gw_endpoint_set_new(const gw_upstream *u, const gw_address *addresses, const uint32_t *weights,
+                                     const uint32_t *groups, uint32_t count);
+/* Settings that live in the state (breaker rules, concurrency, adaptive) become this upstream's. On apply, on the control thread; what was
+ * reset because it no longer means anything is named in `message` (empty: nothing). */
+void gw_upstream_adopt(gw_upstream *u, char *message, size_t message_bytes);
+/* A health bit of one of its endpoints changed: who is excluded is worked out anew. Any thread. */
+void gw_upstream_health_changed(gw_upstream *u);
 /* Puts a new set in place; returns the old one, to be freed with gw_endpoint_set_free when every worker has passed its loop. */
 gw_endpoint_set *gw_upstream_swap(gw_upstream *u, gw_endpoint_set *set);
 /* Gives the references back. Endpoints that nobody names any more are handed to `orphan` (unless NULL: then freed at once, which only is
