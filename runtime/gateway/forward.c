@@ -67,7 +67,7 @@ void gw_forward_release(gw_exchange *x, bool reusable)
     gw_engine *e = x->engine;
     if (x->counted) {
         x->counted = false;
-        atomic_fetch_sub_explicit(&x->endpoint->in_flight, 1, memory_order_relaxed);
+        gw_balancer_done(&x->upstream->balance, &x->upstream->state->balance, &x->endpoint->load, 0, true, -1);
         x->up_ended = gw_loop_now(e->loop);
     }
     if (!up)
@@ -165,7 +165,8 @@ static void forward_pick(gw_exchange *x)
         gw_reply_error(x, 503, "upstream has no endpoint");
         return;
     }
-    int slot = u->balancer->pick(u->state, set, x->tried, 0);
+    gw_balancer_query query = {.tried.word = x->tried};
+    int slot = gw_balancer_pick(set->table, &u->state->balance, &query);
     if (slot < 0) {
         gw_reply_error(x, 502, x->error ? x->error : "no endpoint is left to try");
         return;
@@ -179,7 +180,6 @@ static void forward_pick(gw_exchange *x)
     if (x->endpoint)
         gw_endpoint_unhold(e, x->endpoint);
     x->endpoint = endpoint;
-    atomic_fetch_add_explicit(&endpoint->in_flight, 1, memory_order_relaxed);
     x->counted = true;
     if (!x->up_started)
         x->up_started = gw_loop_now(e->loop);

@@ -56,8 +56,9 @@ typedef struct gw_endpoint_slot {
 
 typedef struct gw_endpoint_set {
     gw_balancer_table *table;
-    _Atomic uint64_t *excluded; /* (count + 63) / 64 words: who takes no requests now, by health. Written by gw_upstream_health_changed */
+    _Atomic uint64_t *excluded; /* (count + 63) / 64 words: who takes no requests now, by health */
     _Atomic uint32_t eligible;  /* endpoints that are not excluded */
+    _Atomic uint32_t health_seen; /* the state's health_version that `excluded` was worked out for */
     uint32_t count;
     gw_endpoint_slot slot[];
 } gw_endpoint_set;
@@ -68,7 +69,10 @@ struct gw_upstream_state {
     gw_retry_budget budget;
     gw_breaker_rules breaker_rules;
     gw_concurrency concurrency;
-    gw_adaptive adaptive;
+    gw_list adaptives; /* adaptive limits, one for each group of settings that a generation names */
+    const gw_adaptive *adaptive_now; /* those that apply: control thread */
+    int64_t passive_window;          /* the same */
+    bool adopted;                    /* the same: some generation has applied */
     _Atomic uint32_t health_version; /* goes up with every change of a health bit */
     uint32_t references;     /* of upstreams and endpoints; under the registry's mutex */
     gw_list link, endpoints; /* in the registry; its endpoints */
@@ -126,10 +130,11 @@ typedef struct gw_upstream {
     bool passive_on;
     gw_passive_config passive;
     bool breaker_on;
+    gw_breaker_settings breaker;
     uint64_t breaker_statuses[10]; /* what counts as a failure beside connect errors, resets and timeouts; 500 to 599 by default */
     gw_retry_spec retry;
     uint32_t concurrency_most; /* requests in flight over all endpoints: 503 past it; 0: unbounded */
-    bool adaptive_on;
+    gw_adaptive *adaptive;       /* the state's; NULL: none. Made by gw_upstream_adaptive */
     struct {
         double connect, first_byte, idle, total, tunnel;
     } timeouts; /* seconds; total 0: none; tunnel: idle after a 101 */
@@ -156,14 +161,25 @@ void gw_registry_init(uint32_t workers);
 uint32_t gw_registry_workers(void);
 /* A zeroed upstream in the arena with its state found or made, an empty set and default settings. NULL: memory is out. */
 gw_upstream *gw_upstream_new(gw_arena *arena, gw_slice name);
-/* A set from addresses and weights (doubles are merged), endpoints found or made. NULL: memory is out. */
+/* An adaptive limit with these settings, found or made. GW_OK, GW_INVALID or GW_NOMEM. */
+int gw_upstream_adaptive(gw_upstream *u, const gw_adaptive_settings *settings);
+/* A set from addresses, weights and groups (doubles are merged), endpoints found or made; after balance and health are set. NULL: memory is
+ * out, or the balancer cannot have so many. */
 gw_endpoint_set *gw_endpoint_set_new(const gw_upstream *u, const gw_address *addresses, const uint32_t *weights,
                                      const uint32_t *groups, uint32_t count);
 /* Settings that live in the state (breaker rules, concurrency, adaptive) become this upstream's. On apply, on the control thread; what was
  * reset because it no longer means anything is named in `message` (empty: nothing). */
 void gw_upstream_adopt(gw_upstream *u, char *message, size_t message_bytes);
-/* A health bit of one of its endpoints changed: who is excluded is worked out anew. Any thread. */
+/* A health bit of one of its endpoints changed: who is excluded is worked out anew, in this upstream now, in those of other generations
+ * before their next pick. Any thread that may read u->set. */
 void gw_upstream_health_changed(gw_upstream *u);
+/* Works out who is excluded from `set`, if health bits changed since. */
+void gw_upstream_health_look(const gw_upstream *u, gw_endpoint_set *set);
+static inline bool gw_upstream_health_moved(const gw_upstream *u, const gw_endpoint_set *set)
+{
+    return atomic_load_explicit(&set->health_seen, memory_order_relaxed) !=
+           atomic_load_explicit(&u->state->health_version, memory_order_relaxed);
+}
 /* Puts a new set in place; returns the old one, to be freed with gw_endpoint_set_free when every worker has passed its loop. */
 gw_endpoint_set *gw_upstream_swap(gw_upstream *u, gw_endpoint_set *set);
 /* Gives the references back. Endpoints that nobody names any more are handed to `orphan` (unless NULL: then freed at once, which only is

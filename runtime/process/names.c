@@ -83,7 +83,8 @@ static bool same(const gw_endpoint_set *a, const gw_endpoint_set *b)
     if (a->count != b->count)
         return false;
     for (uint32_t i = 0; i < a->count; i++)
-        if (a->slot[i].endpoint != b->slot[i].endpoint || a->slot[i].weight != b->slot[i].weight)
+        if (a->slot[i].endpoint != b->slot[i].endpoint || a->slot[i].weight != b->slot[i].weight ||
+            a->slot[i].group != b->slot[i].group)
             return false;
     return true;
 }
@@ -99,23 +100,26 @@ static int renew(gw_names *names, gw_upstream *u)
     }
     gw_address *addresses = calloc(total, sizeof *addresses);
     uint32_t *weights = calloc(total, sizeof *weights);
+    uint32_t *groups = calloc(total, sizeof *groups);
     gw_old_set *old = calloc(1, sizeof *old);
     gw_round *round = gw_round_new(s, visit_nothing, nobody_reads, old);
     gw_endpoint_set *set = NULL;
-    if (!addresses || !weights || !old || !round)
+    if (!addresses || !weights || !groups || !old || !round)
         goto end;
     for (uint32_t i = 0; i < u->fixed_count; i++, at++) {
         addresses[at] = u->fixed[i];
         weights[at] = u->fixed_weight ? u->fixed_weight[i] : 1;
+        groups[at] = u->fixed_group ? u->fixed_group[i] : 0;
     }
     for (uint32_t i = 0; i < names->count; i++) {
         const gw_named *n = &names->named[i];
         for (uint32_t j = 0; n->upstream == u && j < n->count; j++, at++) {
             addresses[at] = n->addresses[j];
             weights[at] = n->name->weight;
+            groups[at] = n->name->group;
         }
     }
-    set = gw_endpoint_set_new(u, addresses, weights, total);
+    set = gw_endpoint_set_new(u, addresses, weights, groups, total);
     if (!set)
         goto end;
     if (same(set, atomic_load_explicit(&u->set, memory_order_relaxed))) {
@@ -129,6 +133,7 @@ static int renew(gw_names *names, gw_upstream *u)
 end:
     free(addresses);
     free(weights);
+    free(groups);
     free(old);
     gw_round_discard(round);
     return set ? GW_OK : GW_NOMEM;

@@ -13,7 +13,7 @@
 
 /* ---- building ---- */
 
-gw_generation *gw_load(const char *script, uint32_t workers, char **errors, char **warnings)
+gw_generation *gw_load_script(const char *script, uint32_t workers, char **errors, char **warnings)
 {
     gw_load_options options = {.workers = workers, .resolve_seconds = RESOLVE_SECONDS};
     return gw_script_load(script, &options, errors, warnings);
@@ -23,7 +23,7 @@ static void *build(void *data)
 {
     gw_supervisor *s = data;
     gw_signals_block_all();
-    s->reloads.g = gw_load(s->script, s->worker_count, &s->reloads.errors, &s->reloads.warnings);
+    s->reloads.g = gw_load_script(s->script, s->worker_count, &s->reloads.errors, &s->reloads.warnings);
     gw_loop_post(s->loop, &s->reloads.built);
     return NULL;
 }
@@ -255,6 +255,14 @@ bool gw_generation_apply(gw_supervisor *s, gw_generation *g, gw_lines *errors)
     if (gw_workers_meant(g->workers) != s->worker_count)
         gw_log_event(s->ring, GW_LOG_WARN, "another number of workers needs a restart", "\"workers\":%u,\"asked\":%u",
                      s->worker_count, gw_workers_meant(g->workers));
+    for (uint32_t i = 0; i < g->upstream_count; i++) {
+        gw_upstream *u = g->upstreams[i];
+        char reset[256];
+        gw_upstream_adopt(u, reset, sizeof reset);
+        if (reset[0])
+            gw_log_event(s->ring, GW_LOG_INFO, "an upstream's settings changed: some of its state begins anew",
+                         "\"upstream\":\"%.*s\",\"reset\":\"%s\"", (int)u->name.len, u->name.ptr, reset);
+    }
     s->live = live;
     atomic_store_explicit(&s->current, g, memory_order_release);
     gw_listening_add(s, &listening);

@@ -59,6 +59,6 @@ bool gw_generation_accept(const gw_generation *g, gw_lines *errors);
 void gw_reload_log_lines(struct gw_supervisor *s, enum gw_log_level level, const char *message, const char *member,
                          const char *lines);
 /* Loads the script for `workers` of them (0: check). NULL: refused. */
-gw_generation *gw_load(const char *script, uint32_t workers, char **errors, char **warnings);
+gw_generation *gw_load_script(const char *script, uint32_t workers, char **errors, char **warnings);
 
 #endif

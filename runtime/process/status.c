@@ -48,7 +48,7 @@ static void add_upstream(gw_text *t, const gw_upstream *u)
         gw_text_lit(t, "{\"address\":");
         gw_text_json(t, e->text);
         gw_text_printf(t, ",\"weight\":%u,\"in_flight\":%u,\"healthy\":", set->slot[i].weight,
-                       atomic_load_explicit(&e->in_flight, memory_order_relaxed));
+                       atomic_load_explicit(&e->load.in_flight, memory_order_relaxed));
         add_bool(t, atomic_load_explicit(&e->down, memory_order_relaxed) == 0);
         gw_text_lit(t, "}");
     }

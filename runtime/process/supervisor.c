@@ -134,7 +134,7 @@ static gw_generation *load_first(const char *script, gw_lines *errors, gw_lines 
     for (int try = 0;; try++) {
         gw_registry_init(count);
         char *found = NULL, *noted = NULL;
-        gw_generation *g = gw_load(script, count, &found, &noted);
+        gw_generation *g = gw_load_script(script, count, &found, &noted);
         gw_lines_clear(warnings);
         gw_lines_take(errors, found);
         gw_lines_take(warnings, noted);

@@ -47,17 +47,19 @@ static void first_set(gw_builder *b, gw_upstream *u)
     }
     gw_address *addresses = lua_newuserdata(b->L, (count ? count : 1) * sizeof *addresses);
     uint32_t *weights = lua_newuserdata(b->L, (count ? count : 1) * sizeof *weights);
+    uint32_t *groups = lua_newuserdata(b->L, (count ? count : 1) * sizeof *groups);
     uint32_t n = 0;
     for (uint32_t i = 0; i < u->fixed_count; i++, n++)
-        addresses[n] = u->fixed[i], weights[n] = u->fixed_weight[i];
+        addresses[n] = u->fixed[i], weights[n] = u->fixed_weight[i], groups[n] = u->fixed_group[i];
     for (uint32_t i = 0; i < u->name_count; i++)
         for (uint32_t k = 0; k < u->names[i].found_count; k++, n++)
-            addresses[n] = u->names[i].found[k], weights[n] = u->names[i].weight;
-    gw_endpoint_set *set = gw_endpoint_set_new(u, addresses, weights, n);
+            addresses[n] = u->names[i].found[k], weights[n] = u->names[i].weight,
+            groups[n] = u->names[i].group;
+    gw_endpoint_set *set = gw_endpoint_set_new(u, addresses, weights, groups, n);
     if (!set)
         gw_build_no_memory(b);
     gw_endpoint_set_free(gw_upstream_swap(u, set), NULL, NULL); /* the empty one: no worker ever saw it */
-    lua_pop(b->L, 2);
+    lua_pop(b->L, 3);
 }
 
 /* The list of endpoints is at the top of the stack. */
@@ -68,12 +70,14 @@ static void build_endpoints(gw_builder *b, gw_upstream *u)
     uint32_t count = (uint32_t)lua_objlen(L, list);
     gw_address *fixed = gw_build_take(b, count, sizeof *fixed);
     uint32_t *weights = gw_build_take(b, count, sizeof *weights);
+    uint32_t *groups = gw_build_take(b, count, sizeof *groups);
     gw_upstream_name *names = gw_build_take(b, count, sizeof *names);
     for (uint32_t i = 0; i < count; i++) {
         lua_rawgeti(L, list, (int)i + 1);
         int entry = lua_gettop(L);
         gw_slice text = gw_spec_string(b, entry, "address");
         uint32_t weight = (uint32_t)gw_spec_number(L, entry, "weight", 1);
+        uint32_t group = gw_spec_boolean(L, entry, "backup", false) ? 1 : 0;
         double every = gw_spec_number(L, entry, "resolve", 0);
         lua_pop(L, 1);
         gw_slice name;
@@ -81,7 +85,8 @@ static void build_endpoints(gw_builder *b, gw_upstream *u)
         const char *reason = NULL;
         int kind = gw_address_parse(text, -1, &fixed[u->fixed_count], &name, &port, &reason);
         if (kind == GW_ADDRESS_NUMERIC) {
-            weights[u->fixed_count++] = weight;
+            weights[u->fixed_count] = weight;
+            groups[u->fixed_count++] = group;
             continue;
         }
         if (kind != GW_ADDRESS_NAME) {
@@ -96,6 +101,7 @@ static void build_endpoints(gw_builder *b, gw_upstream *u)
             gw_build_no_memory(b);
         n->port = port;
         n->weight = weight;
+        n->group = group;
         n->every = every;
         const gw_looked_up *answer = look_up(b, n->name, port);
         n->found = answer->addresses;
@@ -108,6 +114,7 @@ static void build_endpoints(gw_builder *b, gw_upstream *u)
     }
     u->fixed = fixed;
     u->fixed_weight = weights;
+    u->fixed_group = groups;
     u->names = names;
 }
 
