@@ -228,6 +228,8 @@ void gw_compose_response(gw_exchange *x, gw_text *t)
         gw_text_slice(t, g->via);
         gw_text_lit(t, "\r\n");
     }
+    if (gw_unlikely(x->limit_fields.len))
+        gw_text_slice(t, x->limit_fields);
     /* What describes the length (RFC 9110 section 8.6: never in 1xx and 204; in HEAD and 304 what a GET would have said). */
     if (x->chunk_out)
         gw_text_lit(t, "Transfer-Encoding: chunked\r\n");

@@ -1,5 +1,6 @@
 #include "gateway/exchange.h"
 #include "gateway/flow.h"
+#include "gateway/limit.h"
 #include "http/url.h"
 #include <stdlib.h>
 
@@ -57,6 +58,8 @@ static void exchange_end(gw_exchange *x, bool close, bool cut)
     gw_access_log(x);
     if (x->endpoint)
         gw_endpoint_unhold(e, x->endpoint);
+    if (gw_unlikely(x->holds != NULL))
+        gw_limit_leave(x);
     free(x->body_text);
     free(x->answer_text);
     if (x->arena.blocks && e->arena_count < GW_ARENAS_KEPT) {
@@ -349,6 +352,8 @@ void gw_exchange_run(gw_exchange *x, uint32_t head_len, const gw_bad_head *bad)
         exchange_refuse(x, &(gw_bad_head){413, "request body too large"});
         return;
     }
+    if (x->route->limit_count && !gw_limits_admit(x))
+        return;
     if (x->route->chain >= 0) {
         x->state = GW_X_CHAIN;
         gw_exchange_verdict(x, x->route->chain_ops->start(x));

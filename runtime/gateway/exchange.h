@@ -65,6 +65,8 @@ typedef struct gw_exchange {
     gw_endpoint *endpoint; /* the one tried last; held until the end, for the log line */
     void *task;            /* the script floor's, while Lua is suspended or must be told of the end */
     gw_list link;          /* engine->exchange_list */
+    struct gw_limit_hold *holds; /* places in concurrency limits, given back at the end */
+    gw_slice limit_fields;       /* RateLimit fields for the response, whole lines */
     gw_timeout total;      /* the upstream's total timeout */
     gw_later later;        /* to go on from the loop's top rather than from deep in a call */
     enum gw_exchange_state state;

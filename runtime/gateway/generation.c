@@ -1,4 +1,5 @@
 #include "gateway/generation.h"
+#include "gateway/shared.h"
 #include <stdlib.h>
 
 gw_generation *gw_generation_new(uint32_t worker_count)
@@ -39,6 +40,8 @@ void gw_generation_free(gw_generation *g, void (*orphan)(gw_endpoint *e, void *d
     for (uint32_t i = 0; i < g->worker_count; i++)
         if (g->worker[i].script)
             g->script_close(g->worker[i].script);
+    for (uint32_t i = 0; i < g->shared_count; i++)
+        gw_shared_release(g->shared[i].shared);
     for (uint32_t i = 0; i < g->upstream_count; i++)
         gw_upstream_release(g->upstreams[i], orphan, data);
     gw_router_free(g->router);

@@ -67,6 +67,7 @@ typedef struct gw_limit_use {
     int by;              /* enum gw_limit_by */
     gw_slice by_name;    /* of the header, cookie or query parameter */
     bool headers;        /* RateLimit fields in the answer */
+    int status;          /* of a refusal */
 } gw_limit_use;
 
 struct gw_route {
@@ -104,6 +105,10 @@ struct gw_generation {
     uint32_t route_count;
     gw_upstream **upstreams;
     uint32_t upstream_count;
+    struct gw_limit_use *limits; /* each place of a limit in the script */
+    uint32_t limit_count;
+    struct gw_shared_use *shared; /* state that outlives generations (gateway/shared.h), and what this one wants it to be */
+    uint32_t shared_count;
     gw_listen_spec *listens;
     uint32_t listen_count;
     gw_listen_spec admin; /* .text.ptr NULL: none */
