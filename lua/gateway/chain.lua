@@ -6,6 +6,8 @@
 local C = require "gateway.ffi"
 local check = require "gateway.check"
 local ffi = require "ffi"
+local limit = require "gateway.limit"
+local limit_step = require "gateway.limit_step"
 local message = require "gateway.message"
 local respond = require "gateway.respond"
 local route = require "gateway.route"
@@ -144,6 +146,19 @@ end
 ---@return function explain
 function chain.install(chains, park, next, wait)
   message.bind(wait)
+  local steps = {}
+  for _, spec in ipairs(chains) do
+    for i, f in ipairs(spec.use) do
+      local limited = limit.steps[f]
+      if limited then
+        if not steps[f] then
+          steps[f] = limit_step.make(limited)
+          route.labels[steps[f]] = route.labels[f]
+        end
+        spec.use[i] = steps[f]
+      end
+    end
+  end
   -- The compiler throws everything away when its room is full: a script with hundreds of chains would be compiled over and over.
   jit.opt.start("maxtrace=20000", "maxmcode=32768")
   local drivers = {}

@@ -1,5 +1,6 @@
 -- The library that gateway scripts require: what they can say, and nothing else. Each concern is a file of its own beside this one.
 
+local limit = require "gateway.limit"
 local load = require "gateway.load"
 local log = require "gateway.log"
 local plugin = require "gateway.plugin"
@@ -25,6 +26,8 @@ local gateway = {
   route = route.route,
   use = route.use,
   plugin = plugin.plugin,
+  rate_limit = limit.rate_limit,
+  concurrency_limit = limit.concurrency_limit,
   load = load.load,
   respond = respond.respond,
   redirect = respond.redirect,
@@ -36,7 +39,7 @@ local gateway = {
 -- Promised by the next versions: named here, so that a script that uses them is told so.
 local later = {}
 for _, name in ipairs {
-  "fetch", "sleep", "shared", "every", "rate_limit", "counter", "gauge", "histogram", "token_bucket", "client_limiter", "sliding_window",
+  "fetch", "sleep", "shared", "every", "counter", "gauge", "histogram", "token_bucket", "client_limiter", "sliding_window",
   "breaker", "breakers", "balancer", "health",
 } do
   later[name] = true

@@ -8,6 +8,7 @@
 --     backends: [ "10.0.0.1:8080", "http://10.0.0.2:8080" ]
 
 local check = require "gateway.check"
+local limit = require "gateway.limit"
 local plugin = require "gateway.plugin"
 local respond = require "gateway.respond"
 local route = require "gateway.route"
@@ -50,6 +51,12 @@ local function plugin_of(item, source)
   spec.at(source, function()
     if type(item) == "string" then
       made = plugin.plugin(item)
+    elseif type(item) == "table" and (item.rate_limit ~= nil or item.concurrency_limit ~= nil) then
+      local word = item.rate_limit ~= nil and "rate_limit" or "concurrency_limit"
+      for key in pairs(item) do
+        if key ~= word then spec.problem("use: " .. check.unknown("option", key, { [word] = true })) end
+      end
+      made = limit[word](item[word])
     elseif type(item) == "table" and type(item.plugin) == "string" then
       for key in pairs(item) do
         if key ~= "plugin" and key ~= "config" then

@@ -2,6 +2,7 @@
 -- that the builder walks.
 
 local check = require "gateway.check"
+local limit = require "gateway.limit"
 local respond = require "gateway.respond"
 local spec = require "gateway.spec"
 local upstream = require "gateway.upstream"
@@ -9,7 +10,7 @@ local upstream = require "gateway.upstream"
 local route = {}
 
 ---@alias gateway.Next fun(): gateway.Response
----@alias gateway.Middleware fun(request: gateway.Request, next: gateway.Next): gateway.Response?
+---@alias gateway.Middleware gateway.Limit|fun(request: gateway.Request, next: gateway.Next): gateway.Response?
 ---@alias gateway.Decide fun(request: gateway.Request): gateway.Upstream|gateway.Response
 ---@alias gateway.Target gateway.Upstream|gateway.Response|gateway.Split|string|gateway.Decide
 
@@ -33,7 +34,7 @@ local fields = {
 route.labels = setmetatable({}, { __mode = "k" }) -- function → { name =, config = }
 
 local function middleware_of(item, where, report)
-  if type(item) == "function" then return item end
+  if type(item) == "function" or limit.is(item) then return item end
   if type(item) == "table" and not getmetatable(item) and #item > 0 then
     report(("%s: expected a function (function(request, next) ... end) or a plugin, found a table: write the list flat"):format(where))
   else
@@ -46,7 +47,7 @@ end
 local function middlewares_of(given, path, report)
   local out = {}
   if given == nil then return out end
-  if type(given) == "function" then given = { given } end
+  if type(given) == "function" or limit.is(given) then given = { given } end
   if type(given) ~= "table" or getmetatable(given) then
     report(("%s: expected a list of functions and plugins, found %s"):format(path, check.describe(given)))
     return out
@@ -60,7 +61,7 @@ local function middlewares_of(given, path, report)
     end
   end
   for i = 1, most do
-    if given[i] ~= route.failed then
+    if given[i] ~= route.failed and given[i] ~= limit.failed then
       out[#out + 1] = middleware_of(given[i], ("%s[%d]"):format(path, i), report)
     end
   end
@@ -227,14 +228,26 @@ function route.finish()
   for i, declared in ipairs(state.routes) do
     local report = spec.reporter(("route %s"):format(check.describe(declared.pattern)), declared.source)
     local target = target_of(declared.to, "to", report) or { kind = "none" }
-    local chain, texts, labels, key = {}, nil, nil, {}
+    local chain, texts, labels, key, limits = {}, nil, nil, {}, nil
     for _, list in ipairs { state.use, declared.use } do
       for _, f in ipairs(list) do
         texts, labels = texts or {}, labels or {}
+        if limit.is(f) then
+          if #chain == 0 and not f.by_function then -- C asks it before any Lua is entered
+            limits = limits or {}
+            limits[#limits + 1] = f.index
+            texts[#texts + 1], labels[#labels + 1] = f.text, false
+            goto next
+          end
+          local step = limit.step(f)
+          route.labels[step] = { name = f.text }
+          f = step
+        end
         chain[#chain + 1] = f
         texts[#texts + 1] = function_text(f)
         labels[#labels + 1] = route.labels[f] and route.labels[f].config or false
         key[#key + 1] = id_of(f)
+        ::next::
       end
     end
     local index
@@ -251,7 +264,7 @@ function route.finish()
     routes[i] = {
       pattern = declared.pattern, source = declared.source, name = declared.name, host = declared.host, methods = declared.methods,
       headers = declared.headers, target = target, chain = index, chain_texts = texts, chain_configs = labels,
-      body_bytes = declared.body_bytes, access_log = declared.access_log,
+      body_bytes = declared.body_bytes, access_log = declared.access_log, limits = limits,
     }
   end
 
@@ -270,7 +283,7 @@ function route.finish()
   return {
     listens = state.listens, admin = state.admin, workers = state.workers or 0, limits = state.limits, timeouts = state.timeouts,
     trusted_proxies = state.trusted_proxies, forwarding = state.forwarding, request_id = state.request_id, access_log = state.access_log,
-    upstreams = upstreams, routes = routes, files = state.files,
+    upstreams = upstreams, routes = routes, files = state.files, shared = state.shared, limits_used = limit.data(),
   }, problems, chains
 end
 

@@ -197,13 +197,13 @@ static void roster_release(void *object)
 }
 
 static const kind_ops kinds[GW_SHARED_KINDS] = {
-    [GW_SHARED_TOKEN_BUCKET] = {"token bucket", bucket_make, bucket_release, NULL, bucket_change, NULL},
-    [GW_SHARED_CLIENT_LIMITER] = {"client limiter", clients_make, clients_release, same_keys, clients_change, clients_adopt},
-    [GW_SHARED_WINDOW] = {"sliding window", window_make, window_release, window_changes, window_change, window_adopt},
-    [GW_SHARED_KEYED_WINDOW] = {"keyed sliding window", keyed_window_make, keyed_window_release, keyed_window_changes,
+    [GW_SHARED_TOKEN_BUCKET] = {"token_bucket", bucket_make, bucket_release, NULL, bucket_change, NULL},
+    [GW_SHARED_CLIENT_LIMITER] = {"client_limiter", clients_make, clients_release, same_keys, clients_change, clients_adopt},
+    [GW_SHARED_WINDOW] = {"sliding_window", window_make, window_release, window_changes, window_change, window_adopt},
+    [GW_SHARED_KEYED_WINDOW] = {"keyed_window", keyed_window_make, keyed_window_release, keyed_window_changes,
                                 keyed_window_change, keyed_window_adopt},
-    [GW_SHARED_CONCURRENCY] = {"concurrency limit", concurrency_make, concurrency_release, NULL, concurrency_change, NULL},
-    [GW_SHARED_KEYED_CONCURRENCY] = {"keyed concurrency limit", keyed_concurrency_make, keyed_concurrency_release, same_keys,
+    [GW_SHARED_CONCURRENCY] = {"concurrency", concurrency_make, concurrency_release, NULL, concurrency_change, NULL},
+    [GW_SHARED_KEYED_CONCURRENCY] = {"keyed_concurrency", keyed_concurrency_make, keyed_concurrency_release, same_keys,
                                      keyed_concurrency_change, NULL},
     [GW_SHARED_BREAKER] = {"breaker", breaker_make, breaker_release, NULL, breaker_change, NULL},
     [GW_SHARED_BREAKERS] = {"breakers", breakers_make, breakers_release, same_keys, breakers_change, NULL},
@@ -213,6 +213,14 @@ static const kind_ops kinds[GW_SHARED_KINDS] = {
 const char *gw_shared_kind_name(int kind)
 {
     return kind >= 0 && kind < GW_SHARED_KINDS ? kinds[kind].name : "?";
+}
+
+int gw_shared_kind_of(const char *name)
+{
+    for (int i = 0; name && i < GW_SHARED_KINDS; i++)
+        if (strcmp(kinds[i].name, name) == 0)
+            return i;
+    return GW_NOTFOUND;
 }
 
 /* ---- making ---- */

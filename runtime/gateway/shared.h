@@ -82,7 +82,8 @@ void gw_shared_release(gw_shared *s); /* NULL is fine */
  * `message` (empty: nothing). Control thread. `now`: monotonic ns. */
 void gw_shared_apply(gw_shared *s, const gw_shared_config *config, int64_t now, char *message, size_t message_bytes);
 
-/* "token bucket", ... */
+/* "token_bucket", "client_limiter", "sliding_window", "keyed_window", "concurrency", "keyed_concurrency", "breaker", "breakers", "endpoints". */
 const char *gw_shared_kind_name(int kind);
+int gw_shared_kind_of(const char *name); /* GW_NOTFOUND: none is called that (or name is NULL) */
 
 #endif

@@ -2,6 +2,7 @@
 #include "process/reload.h"
 
 #include "base/clock.h"
+#include "gateway/shared.h"
 #include "process/admin.h"
 #include "process/supervisor.h"
 #include "process/watch.h"
@@ -233,6 +234,23 @@ static void log_serving(gw_supervisor *s, const gw_listening_change *change)
         (double)(gw_clock_monotonic_ns() - s->reloads.began_ns) / 1e9);
 }
 
+/* Limits, breakers and whatever else the script named: settings change, or a new object takes over from the old one. */
+static void adopt_shared(gw_supervisor *s, const gw_generation *g)
+{
+    int64_t now = gw_clock_monotonic_ns();
+    for (uint32_t i = 0; i < g->shared_count; i++) {
+        char message[512], bytes[1024];
+        gw_shared_apply(g->shared[i].shared, &g->shared[i].config, now, message, sizeof message);
+        if (!message[0])
+            continue;
+        gw_text text = gw_text_on(bytes, sizeof bytes);
+        gw_text_json(&text, gw_slice_str(message));
+        gw_slice reset = gw_text_done(&text);
+        gw_log_event(s->ring, GW_LOG_WARN, "state was reset because its settings changed", "\"reset\":%.*s", (int)reset.len,
+                     reset.ptr);
+    }
+}
+
 bool gw_generation_apply(gw_supervisor *s, gw_generation *g, gw_lines *errors)
 {
     gw_listening_change listening;
@@ -263,6 +281,7 @@ bool gw_generation_apply(gw_supervisor *s, gw_generation *g, gw_lines *errors)
             gw_log_event(s->ring, GW_LOG_INFO, "an upstream's settings changed: some of its state begins anew",
                          "\"upstream\":\"%.*s\",\"reset\":\"%s\"", (int)u->name.len, u->name.ptr, reset);
     }
+    adopt_shared(s, g);
     s->live = live;
     atomic_store_explicit(&s->current, g, memory_order_release);
     gw_listening_add(s, &listening);

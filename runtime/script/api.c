@@ -2,6 +2,7 @@
 #include "script/api.h"
 #include "base/clock.h"
 #include "gateway/exchange.h"
+#include "gateway/limit.h"
 #include "http/url.h"
 #include "script/embedded.h"
 #include "script/task.h"
@@ -276,6 +277,18 @@ void gw_lua_use_upstream(gw_lua_view *view, int index)
     gw_exchange *x = view->exchange;
     if (index >= 0 && (uint32_t)index < x->generation->upstream_count)
         x->upstream = x->generation->upstreams[index];
+}
+
+double gw_lua_limit(gw_lua_view *view, int index, const char *key, size_t len)
+{
+    gw_exchange *x = view->exchange;
+    const gw_generation *g = x->generation;
+    double wait = 0;
+    if (index < 0 || (uint32_t)index >= g->limit_count)
+        return 0;
+    int status = key ? gw_limit_check_key(x, &g->limits[index], gw_slice_of(key, len), &wait)
+                     : gw_limit_check(x, &g->limits[index], &wait);
+    return status == GW_NOMEM ? -1 : wait;
 }
 
 /* ---- the response ---- */

@@ -80,6 +80,10 @@ GW_API int gw_lua_body(gw_lua_view *view, double most); /* OK: in out; AGAIN: wa
 GW_API double gw_lua_started(gw_lua_view *view);        /* seconds since 1970 */
 GW_API void gw_lua_use_upstream(gw_lua_view *view, int index); /* where the request goes when next() forwards it */
 
+/* Asks the limit at position `index` of the script for this request; key NULL: the limit knows what it goes by. 0: admitted; above 0:
+ * refused, seconds to wait; below 0: not enough memory. */
+GW_API double gw_lua_limit(gw_lua_view *view, int index, const char *key, size_t len);
+
 /* ---- the response ---- */
 GW_API int gw_lua_set_status(gw_lua_view *view, int status);
 GW_API int gw_lua_set_body(gw_lua_view *view, const char *body, size_t len);

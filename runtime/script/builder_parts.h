@@ -44,6 +44,9 @@ void gw_build_no_memory(gw_builder *b) __attribute__((noreturn));
 /* ---- parts; each takes the spec at stack index `at` ---- */
 void gw_build_settings(gw_builder *b, int at);
 void gw_build_upstreams(gw_builder *b, int at);
+void gw_build_limits(gw_builder *b, int at); /* before the routes */
 void gw_build_routes(gw_builder *b, int at);
+/* The limits of one route, whose table is at stack index `at`. */
+void gw_build_route_limits(gw_builder *b, int at, gw_route *route);
 
 #endif

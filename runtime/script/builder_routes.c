@@ -204,6 +204,7 @@ static void build_route(gw_builder *b, gw_route *route)
     route->body_bytes = (uint64_t)gw_spec_number(L, at, "body_bytes", (double)g->body_bytes);
     route->access_log = gw_spec_boolean(L, at, "access_log", true) && g->access_log;
     route->chain_text = chain_text(b, at);
+    gw_build_route_limits(b, at, route);
     if (gw_spec_table(L, at, "target")) {
         build_target(b, &route->target);
         route->target_text = target_text(b, &route->target, gw_spec_string(b, lua_gettop(L), "text"));
