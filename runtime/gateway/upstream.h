@@ -41,6 +41,7 @@ typedef struct gw_endpoint {
     gw_passive passive;
     gw_active active;           /* the prober's */
     void *prober;               /* the prober's own record; control thread */
+    uint32_t active_downs, active_ups, ejections_over; /* changes of its health bits so far, counted by the prober; control thread */
     uint32_t references;        /* of sets; under the registry's mutex */
     _Atomic uint32_t workers_left;
     uint32_t worker_count;

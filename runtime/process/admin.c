@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "http/chunked.h"
 #include "http/message.h"
+#include "http/url.h"
 #include "net/stream.h"
 #include "process/supervisor.h"
 #include <stdlib.h>
@@ -16,15 +17,16 @@
 
 static const gw_head_limits head_limits = {.request_line = 2048, .header_bytes = 8192, .headers = 64};
 
-enum action { ACT_ERROR, ACT_INDEX, ACT_HEALTHZ, ACT_READYZ, ACT_STATUS, ACT_RELOAD };
+enum action { ACT_ERROR, ACT_INDEX, ACT_HEALTHZ, ACT_READYZ, ACT_STATUS, ACT_RELOAD, ACT_DRAIN, ACT_UNDRAIN };
 
 static const struct {
     const char *path;
     enum gw_method method;
     enum action action;
 } resources[] = {
-    {"/", GW_METHOD_GET, ACT_INDEX},        {"/healthz", GW_METHOD_GET, ACT_HEALTHZ}, {"/readyz", GW_METHOD_GET, ACT_READYZ},
-    {"/status", GW_METHOD_GET, ACT_STATUS}, {"/reload", GW_METHOD_POST, ACT_RELOAD},
+    {"/", GW_METHOD_GET, ACT_INDEX},           {"/healthz", GW_METHOD_GET, ACT_HEALTHZ}, {"/readyz", GW_METHOD_GET, ACT_READYZ},
+    {"/status", GW_METHOD_GET, ACT_STATUS},    {"/reload", GW_METHOD_POST, ACT_RELOAD},  {"/drain", GW_METHOD_POST, ACT_DRAIN},
+    {"/undrain", GW_METHOD_POST, ACT_UNDRAIN},
 };
 
 static const char index_text[] = "gateway, admin address\n"
@@ -32,7 +34,9 @@ static const char index_text[] = "gateway, admin address\n"
                                  "GET  /healthz   200 while the process is alive\n"
                                  "GET  /readyz    200 while it takes connections, 503 while it drains\n"
                                  "GET  /status    generation, workers, listeners, upstreams, last reload (JSON)\n"
-                                 "POST /reload    loads the script anew: 200, or 422 with what is wrong with it\n";
+                                 "POST /reload    loads the script anew: 200, or 422 with what is wrong with it\n"
+                                 "POST /drain?upstream=NAME&endpoint=ADDRESS     no new requests for it; those under way finish\n"
+                                 "POST /undrain?upstream=NAME&endpoint=ADDRESS   it takes requests again\n";
 
 /*    HEAD ──head complete──► BODY ──read past──► answered ──► HEAD (keep-alive)
  *                                      │             └──────► LINGER: our side is shut; what still comes is dropped
@@ -60,6 +64,8 @@ typedef struct gw_admin_client {
     uint64_t body_left;
     gw_chunked chunked;
     gw_reload_waiter waiter;
+    char *names; /* malloc'ed: the upstream and the endpoint to drain stand in it */
+    gw_slice upstream, endpoint;
 } gw_admin_client;
 
 struct gw_admin {
@@ -83,6 +89,7 @@ static void client_close(gw_admin_client *c)
         return;
     gw_reload_waiter_cancel(&c->waiter);
     gw_buffer_give(&c->admin->buffers, c->in);
+    free(c->names);
     gw_list_remove(&c->link);
     c->admin->client_count--;
     free(c);
@@ -161,6 +168,7 @@ static void act(gw_admin_client *c)
     gw_supervisor *s = c->admin->supervisor;
     size_t len;
     char *json;
+    int status;
     switch (c->action) {
     case ACT_ERROR:
         answer_word(c, c->status, "error", c->reason);
@@ -180,6 +188,11 @@ static void act(gw_admin_client *c)
     case ACT_STATUS:
         json = gw_status_json(s, &len);
         answer_made(c, 200, json, len);
+        break;
+    case ACT_DRAIN:
+    case ACT_UNDRAIN:
+        json = gw_endpoint_drain_json(s, c->upstream, c->endpoint, c->action == ACT_DRAIN, &status, &len);
+        answer_made(c, status, json, len);
         break;
     case ACT_RELOAD:
         c->state = CLIENT_WAITING;
@@ -215,6 +228,24 @@ static bool from_a_page(const gw_admin_client *c, const gw_request *r)
              gw_slice_equal_nocase(gw_slice_of(r->host.ptr + r->host.len - local.len, local.len), local));
 }
 
+/* The endpoint that a query names is kept until the body has been read past. */
+static void take_endpoint(gw_admin_client *c, const gw_request *r)
+{
+    gw_slice upstream = gw_query_get(r->query, GW_SLICE("upstream")), endpoint = gw_query_get(r->query, GW_SLICE("endpoint"));
+    if (upstream.len == 0 || endpoint.len == 0) {
+        refuse(c, 400, "expected ?upstream=NAME&endpoint=ADDRESS");
+        return;
+    }
+    char *names = realloc(c->names, upstream.len + endpoint.len);
+    if (!names) {
+        refuse(c, 503, "memory is out");
+        return;
+    }
+    c->names = names;
+    c->upstream = gw_percent_decode(upstream, names);
+    c->endpoint = gw_percent_decode(endpoint, names + upstream.len);
+}
+
 static void choose(gw_admin_client *c, const gw_request *r)
 {
     if (from_a_page(c, r)) {
@@ -229,6 +260,8 @@ static void choose(gw_admin_client *c, const gw_request *r)
         if (asked != resources[i].method) {
             refuse(c, 405, "method not allowed");
             c->allow = resources[i].method == GW_METHOD_GET ? "GET, HEAD" : "POST";
+        } else if (c->action == ACT_DRAIN || c->action == ACT_UNDRAIN) {
+            take_endpoint(c, r);
         }
         return;
     }

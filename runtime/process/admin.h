@@ -25,10 +25,14 @@ void gw_admin_apply(gw_admin *a, gw_admin_change *change);
 /* The address at which it listens, as text; "" for none. */
 const char *gw_admin_text(const gw_admin *a);
 
-/* ---- status.c ---- */
+/* ---- status.c, endpoints.c ---- */
 struct gw_reload_result;
 /* The JSON of /status, and of a reload's result: malloc'ed; NULL: memory is out. */
 char *gw_status_json(struct gw_supervisor *s, size_t *len);
 char *gw_reload_json(const struct gw_reload_result *result, size_t *len);
+/* An upstream's member of /status. */
+void gw_endpoints_status(gw_text *t, const gw_upstream *u);
+/* Takes an endpoint out of rotation (requests under way finish), or lets it in again. JSON and *status: 200 or 404. */
+char *gw_endpoint_drain_json(struct gw_supervisor *s, gw_slice upstream, gw_slice endpoint, bool drain, int *status, size_t *len);
 
 #endif

@@ -127,6 +127,8 @@ static int renew(gw_names *names, gw_upstream *u)
     } else {
         old->release.run = free_old_set;
         old->set = gw_upstream_swap(u, set);
+        if (s->live && s->live->names == names) /* else it is followed when its generation becomes current */
+            gw_prober_follow(s->prober, s->live->g);
         gw_round_start(round);
         old = NULL, round = NULL;
     }

@@ -234,6 +234,26 @@ static void log_serving(gw_supervisor *s, const gw_listening_change *change)
         (double)(gw_clock_monotonic_ns() - s->reloads.began_ns) / 1e9);
 }
 
+/* What outlives generations goes by the new one's settings from here on. */
+static void adopt_state(gw_supervisor *s, gw_generation *g)
+{
+    for (uint32_t i = 0; i < g->upstream_count; i++) {
+        gw_upstream *u = g->upstreams[i];
+        char message[512] = "", bytes[1024];
+        gw_upstream_adopt(u, message, sizeof message);
+        if (!message[0])
+            continue;
+        gw_text text = gw_text_on(bytes, sizeof bytes);
+        gw_text_lit(&text, "\"upstream\":");
+        gw_text_json(&text, u->name);
+        gw_text_lit(&text, ",\"reset\":");
+        gw_text_json(&text, gw_slice_str(message));
+        gw_slice fields = gw_text_done(&text);
+        gw_log_event(s->ring, GW_LOG_WARN, "upstream state reset because its settings changed", "%.*s", (int)fields.len,
+                     fields.ptr);
+    }
+}
+
 /* Limits, breakers and whatever else the script named: settings change, or a new object takes over from the old one. */
 static void adopt_shared(gw_supervisor *s, const gw_generation *g)
 {
@@ -281,6 +301,8 @@ bool gw_generation_apply(gw_supervisor *s, gw_generation *g, gw_lines *errors)
             gw_log_event(s->ring, GW_LOG_INFO, "an upstream's settings changed: some of its state begins anew",
                          "\"upstream\":\"%.*s\",\"reset\":\"%s\"", (int)u->name.len, u->name.ptr, reset);
     }
+    gw_prober_follow(s->prober, g); /* first: it tells which endpoints are back because nobody looks at them any more */
+    adopt_state(s, g);
     adopt_shared(s, g);
     s->live = live;
     atomic_store_explicit(&s->current, g, memory_order_release);

@@ -35,26 +35,6 @@ static void add_worker(gw_text *t, const gw_worker *w)
                    COUNT(c->bytes_in), COUNT(c->bytes_out), COUNT(c->client_aborts), COUNT(c->upgrades), COUNT(c->out_of_memory));
 }
 
-static void add_upstream(gw_text *t, const gw_upstream *u)
-{
-    gw_text_lit(t, "{\"name\":");
-    gw_text_json(t, u->name);
-    gw_text_lit(t, ",\"endpoints\":[");
-    const gw_endpoint_set *set = atomic_load_explicit(&u->set, memory_order_acquire); /* swapped on this thread only */
-    for (uint32_t i = 0; i < set->count && !t->cut; i++) {
-        gw_endpoint *e = set->slot[i].endpoint;
-        if (i)
-            gw_text_lit(t, ",");
-        gw_text_lit(t, "{\"address\":");
-        gw_text_json(t, e->text);
-        gw_text_printf(t, ",\"weight\":%u,\"in_flight\":%u,\"healthy\":", set->slot[i].weight,
-                       atomic_load_explicit(&e->load.in_flight, memory_order_relaxed));
-        add_bool(t, atomic_load_explicit(&e->down, memory_order_relaxed) == 0);
-        gw_text_lit(t, "}");
-    }
-    gw_text_lit(t, "]}");
-}
-
 static void add_result(gw_text *t, const gw_reload_result *r)
 {
     gw_text_lit(t, "{\"ok\":");
@@ -107,7 +87,7 @@ static void render_status(gw_text *t, void *data)
     for (uint32_t i = 0; i < g->upstream_count && !t->cut; i++) {
         if (i)
             gw_text_lit(t, ",");
-        add_upstream(t, g->upstreams[i]);
+        gw_endpoints_status(t, g->upstreams[i]);
     }
     gw_text_printf(t,
                    "],\"reloads\":{\"succeeded\":%llu,\"refused\":%llu,\"building\":", (unsigned long long)s->reloads.succeeded,

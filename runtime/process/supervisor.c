@@ -42,6 +42,7 @@ static void stop(gw_supervisor *s)
         gw_names_stop(s->live->names);
         s->live->names = NULL;
     }
+    gw_prober_follow(s->prober, NULL); /* endpoints may be freed from here on */
     for (uint32_t i = 0; i < s->worker_count; i++)
         gw_worker_stop(s->workers[i]);
 }
@@ -201,6 +202,10 @@ static bool prepare(gw_supervisor *s, uint32_t workers, gw_lines *errors)
     s->resolver = gw_resolver_new(s->loop);
     if (!s->resolver)
         goto failed;
+    missing = "the health prober";
+    s->prober = gw_prober_new(s->loop, s->ring);
+    if (!s->prober)
+        goto failed;
     missing = "the admin server";
     s->admin = gw_admin_new(s);
     if (!s->admin)
@@ -241,6 +246,7 @@ static void clear(gw_supervisor *s)
         gw_signals_stop(&s->signals);
     gw_watch_free(s->watch);
     gw_admin_free(s->admin);
+    gw_prober_free(s->prober);
     if (s->loop && !gw_reloads_clear(s)) {
         /* A script is still being loaded and cannot be stopped: the process ends under it. All lines are written first. */
         gw_log_close(s->log);

@@ -6,6 +6,7 @@
 #ifndef GW_PROCESS_SUPERVISOR_H
 #define GW_PROCESS_SUPERVISOR_H
 
+#include "gateway/prober.h"
 #include "net/resolver.h"
 #include "net/signals.h"
 #include "process/reload.h"
@@ -47,6 +48,7 @@ typedef struct gw_supervisor {
     gw_list listening; /* of gw_listening */
     gw_signals signals;
     gw_resolver *resolver;
+    gw_prober *prober;
     gw_reloads reloads;
     struct gw_watch *watch;
     struct gw_admin *admin;
