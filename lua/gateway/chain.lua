@@ -11,6 +11,7 @@ local limit_step = require "gateway.limit_step"
 local message = require "gateway.message"
 local respond = require "gateway.respond"
 local route = require "gateway.route"
+local traffic = require "gateway.traffic"
 local upstream = require "gateway.upstream"
 
 local chain = {}
@@ -56,6 +57,8 @@ local function decide(task, f, next, i)
     local target = f(request)
     local meta = getmetatable(target)
     if meta == Upstream then
+      local hash_on = target._data.hash_on
+      if hash_on and hash_on.f then traffic.key(request, hash_on.f) end
       C.gw_lua_use_upstream(view, target._index)
       return next()
     elseif meta == Made then

@@ -5,6 +5,7 @@ local check = require "gateway.check"
 local limit = require "gateway.limit"
 local respond = require "gateway.respond"
 local spec = require "gateway.spec"
+local traffic = require "gateway.traffic"
 local upstream = require "gateway.upstream"
 
 local route = {}
@@ -121,7 +122,13 @@ local function target_of(to, where, report, nested)
     end
     to = named
   end
-  if upstream.is(to) then return { kind = "upstream", upstream = to._index or 0, name = to.name } end
+  if upstream.is(to) then
+    local key = to._data.hash_on and to._data.hash_on.f
+    if key and nested then
+      report(("%s: upstream %q has a function as hash_on, which a split cannot call: use a function as `to`"):format(where, to.name))
+    end
+    return { kind = "upstream", upstream = to._index or 0, name = to.name }, key
+  end
   local meta = getmetatable(to)
   if meta == respond.Made then return { kind = "answer", answer = respond.data(to) } end
   if not nested then
@@ -223,11 +230,12 @@ function route.finish()
   end
   if #state.listens == 0 then spec.problem('nothing to listen on: expected gateway.listen "0.0.0.0:8080"', state.script or "script") end
 
-  local chains, chain_at = {}, {}
+  local chains, chain_at, keyers = {}, {}, {}
   local routes = {}
   for i, declared in ipairs(state.routes) do
     local report = spec.reporter(("route %s"):format(check.describe(declared.pattern)), declared.source)
-    local target = target_of(declared.to, "to", report) or { kind = "none" }
+    local target, hash = target_of(declared.to, "to", report)
+    target = target or { kind = "none" }
     local chain, texts, labels, key, limits = {}, nil, nil, {}, nil
     for _, list in ipairs { state.use, declared.use } do
       for _, f in ipairs(list) do
@@ -249,6 +257,15 @@ function route.finish()
         key[#key + 1] = id_of(f)
         ::next::
       end
+    end
+    if hash then -- innermost: what it reads is what the others made of the request
+      texts, labels = texts or {}, labels or {}
+      keyers[hash] = keyers[hash] or function(request, next)
+        traffic.key(request, hash)
+        return next()
+      end
+      chain[#chain + 1], texts[#texts + 1], labels[#labels + 1] = keyers[hash], "hash_on " .. function_text(hash), false
+      key[#key + 1] = id_of(keyers[hash])
     end
     local index
     if #chain > 0 or target.kind == "script" then -- routes with the same functions share one chain, and so its pooled tasks

@@ -2,6 +2,7 @@
 
 local check = require "gateway.check"
 local spec = require "gateway.spec"
+local traffic = require "gateway.traffic"
 
 local upstream = {}
 
@@ -19,9 +20,6 @@ upstream.Upstream = Upstream
 local example = 'gateway.upstream "%s" { "127.0.0.1:8080" }'
 
 local fields = {
-  balance = {
-    type = "enum", values = { "round_robin", "weighted", "least_conn", "hash", "maglev", "ewma", "random" }, default = "round_robin",
-  },
   timeouts = {
     type = "table",
     fields = {
@@ -37,14 +35,12 @@ local fields = {
     },
   },
   host = { type = "string" },
-  -- Names that are promised and not there yet: refused by name, so that nobody believes they are at work.
-  hash_on = { type = "any", later = true }, health = { type = "any", later = true }, breaker = { type = "any", later = true },
-  retry = { type = "any", later = true },
 }
+for name, description in pairs(traffic.fields) do fields[name] = description end
 
 local endpoint_fields = {
   weight = { type = "integer", min = 0, max = 65535, default = 1 },
-  resolve = { type = "duration" },
+  resolve = { type = "duration" }, backup = { type = "boolean", default = false },
 }
 
 -- "10.0.0.1:8080" or "http://10.0.0.1:8080/": the address; nil after a report.
@@ -79,11 +75,8 @@ local function endpoint_of(given, index, report)
   local good = check.fields(options, endpoint_fields, "", function(message)
     report(("endpoint %s: %s"):format(check.describe(text), message))
   end)
-  if good.weight and good.weight ~= 1 then
-    report(("endpoint %s: weight is not available in this version: every endpoint counts as 1"):format(check.describe(text)))
-  end
   local address = address_of(text, report)
-  return address and { address = address, weight = good.weight or 1, resolve = good.resolve }
+  return address and { address = address, weight = good.weight or 1, resolve = good.resolve, backup = good.backup or nil }
 end
 
 local function declare(self, given, source)
@@ -96,21 +89,12 @@ local function declare(self, given, source)
   local data = self._data
   local options = {}
   for key, value in pairs(given) do
-    if type(key) ~= "number" then
-      local field = fields[key]
-      if field and field.later then
-        spec.problem(("%s: option %q is not available in this version"):format(prefix, key), source)
-      else
-        options[key] = value
-      end
-    end
+    if type(key) ~= "number" then options[key] = value end
   end
   for i, item in ipairs(given) do data.endpoints[#data.endpoints + 1] = endpoint_of(item, i, report) end
   if #given == 0 then report('expected at least one endpoint such as "127.0.0.1:8080", found none') end
   local known = check.fields(options, fields, "", report)
-  if known.balance and known.balance ~= "round_robin" then
-    report(("balance = %q is not available in this version: expected \"round_robin\""):format(known.balance))
-  end
+  traffic.apply(known, data, report)
   data.timeouts, data.pool, data.host = known.timeouts, known.pool, known.host
   if data.host and (not check.header_value(data.host) or data.host:find("[%s,/]") or data.host == "") then
     report("host: expected a host name, found " .. check.describe(data.host))

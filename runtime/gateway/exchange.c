@@ -51,6 +51,10 @@ static void exchange_end(gw_exchange *x, bool close, bool cut)
     if (x->task)
         x->route->chain_ops->cancel(x);
     gw_forward_release(x, false);
+    if (gw_unlikely(x->held))
+        gw_attempt_leave(x);
+    if (gw_unlikely(x->pausing))
+        gw_timeout_disarm(&x->pause);
     gw_timeout_disarm(&x->total);
     gw_later_cancel(&x->later);
     if (x->status >= 100 && x->status < 600)
@@ -264,6 +268,10 @@ void gw_exchange_verdict(gw_exchange *x, enum gw_chain_verdict verdict)
 static void exchange_later(gw_later *later)
 {
     gw_exchange *x = gw_container_of(later, gw_exchange, later);
+    if (x->keep_wanted && x->state == GW_X_BODY) {
+        gw_forward_kept(x);
+        return;
+    }
     if (!x->task || (x->state != GW_X_CHAIN && x->state != GW_X_BODY))
         return;
     x->state = GW_X_CHAIN;
@@ -439,5 +447,7 @@ void gw_exchange_client_expired(gw_exchange *x)
 static void exchange_total_expired(gw_timeout *t)
 {
     gw_exchange *x = gw_container_of(t, gw_exchange, total);
-    gw_forward_failed(x, 504, "total timeout", false);
+    /* The backend is to blame while it is its turn; a client that sends or reads slowly is not its fault. */
+    bool waits_for_backend = x->state == GW_X_CONNECT || (x->state == GW_X_AWAIT && (x->in.done || x->body_kept));
+    gw_forward_failed(x, 504, "total timeout", waits_for_backend ? GW_FAULT_TOTAL : GW_FAULT_OURS);
 }

@@ -32,7 +32,8 @@ typedef struct gw_upconn gw_upconn;
 enum gw_exchange_state {
     GW_X_START,
     GW_X_CHAIN,
-    GW_X_BODY /* gathering the request body for Lua */,
+    GW_X_BODY /* gathering the request body, for Lua or so that it can be sent again */,
+    GW_X_PAUSE /* before another try */,
     GW_X_CONNECT,
     GW_X_AWAIT,
     GW_X_RELAY,
@@ -55,6 +56,14 @@ typedef struct gw_body { /* where one direction's incoming body stands */
     gw_chunked chunked;
 } gw_body;
 
+enum { /* what an exchange holds of counts that all workers share */
+    GW_HOLDS_TICKET = 1,    /* the breaker's, of the try under way */
+    GW_HOLDS_PLACE = 2,     /* in the upstream's concurrency limit */
+    GW_HOLDS_ADAPTIVE = 4,  /* in its adaptive limit */
+    GW_HOLDS_REQUEST = 8,   /* counted as live in its retry budget */
+    GW_HOLDS_RETRY = 16     /* taken from that budget */
+};
+
 typedef struct gw_exchange {
     gw_engine *engine;
     gw_client *client;
@@ -70,9 +79,17 @@ typedef struct gw_exchange {
     gw_timeout total;      /* the upstream's total timeout */
     gw_later later;        /* to go on from the loop's top rather than from deep in a call */
     enum gw_exchange_state state;
-    uint64_t tried; /* slots of the upstream's set that were tried */
+    gw_timeout pause;      /* before another try; while `pausing` */
+    gw_slot_mask tried;    /* slots of `tried_in` that failed */
+    const gw_endpoint_set *tried_in;
+    uint64_t key;       /* what hash and maglev pick by; when `keyed` */
+    double try_started; /* loop time of the last pick */
+    double retry_after; /* seconds, from the breakers that refused; INFINITY: none did */
     uint32_t attempts;
     int32_t slot;
+    int32_t ticket;         /* the breaker's; with GW_HOLDS_TICKET */
+    uint16_t failed_status; /* what the client is told when no other try does better; 0: none failed yet */
+    uint8_t held;           /* GW_HOLDS_* */
 
     bool request_sent : 1;     /* the request head (at least) went to `up` */
     bool response_started : 1; /* something of the response went to the client: it can only be completed or cut */
@@ -88,7 +105,13 @@ typedef struct gw_exchange {
     bool close_out : 1;        /* response goes out framed by close */
     bool aborted : 1;          /* the client went away */
     bool continue_sent : 1;
-    bool counted : 1;     /* in endpoint's in_flight */
+    bool counted : 1;     /* in the endpoint's live requests: a try is under way */
+    bool marked : 1;      /* the last try failed: another endpoint first */
+    bool keyed : 1;       /* `key` is set */
+    bool pausing : 1;     /* `pause` is in use */
+    bool keep_wanted : 1; /* the body is gathered so that it can be sent again */
+    bool try_head : 1;    /* of this try: its response head came */
+    bool try_failed : 1;  /* of this try: it speaks against the endpoint */
     bool repeated : 1;    /* met a dead pooled connection once: only fresh ones from now on */
     bool switching : 1;   /* the backend said 101 to our upgrade */
     bool send_broken : 1; /* the backend takes no more of the request body; its answer may still come */
@@ -127,6 +150,8 @@ typedef struct gw_exchange {
 
 /* Goes on after GW_CHAIN_WAIT: the chain's resume is called from the loop's top. */
 void gw_exchange_wake(gw_exchange *x);
+/* What the upstream's balancer picks by, when it is a script that says so (GW_HASH_ON_SCRIPT). */
+void gw_exchange_key(gw_exchange *x, gw_slice text);
 /* The whole request body, gathered (bounded by the route's body_bytes, or by `most` if that is less). GW_OK: body_text is there.
  * GW_AGAIN: the chain must WAIT; it is woken when it is there, or when it failed. GW_LIMIT (413 unless the script answers otherwise),
  * GW_EOF (the client went away), GW_NOMEM; GW_INVALID: it already streams. */

@@ -52,14 +52,55 @@ struct gw_upconn {
     bool ended; /* the backend ended its side */
 };
 void gw_forward_start(gw_exchange *x); /* picks, connects, sends; x->upstream is set */
-/* Lets go of the upstream connection: into the pool when it can be used again, else closed. In-flight is counted down. */
+/* The same from where the body has been gathered. */
+void gw_forward_kept(gw_exchange *x);
+/* Lets go of the upstream connection: into the pool when it can be used again, else closed. The try is over, and judged. */
 void gw_forward_release(gw_exchange *x, bool reusable);
 /* The final response head is parsed (and the chain done with it): out it goes. */
 void gw_forward_respond(gw_exchange *x);
-/* An error of the gateway's while forwarding: retry, reply or abort, as the state allows. */
-void gw_forward_failed(gw_exchange *x, int status, const char *error, bool retriable);
+/* What went wrong: bits that gw_retry_spec's `on` names, and others. */
+enum {
+    GW_FAULT_OURS = 0,                    /* says nothing of the endpoint */
+    GW_FAULT_CONNECT = GW_RETRY_CONNECT,
+    GW_FAULT_RESET = GW_RETRY_RESET,
+    GW_FAULT_TIMEOUT = GW_RETRY_TIMEOUT,
+    GW_FAULT_BAD = 8,     /* its answer cannot be read */
+    GW_FAULT_STATUS = 16, /* its answer is one that asks for another try */
+    GW_FAULT_SILENT = 32, /* with RESET: not a byte of an answer came */
+    GW_FAULT_TOTAL = 64   /* the time for all tries is over */
+};
+/* An error while forwarding: another try, reply or abort, as the state allows. */
+void gw_forward_failed(gw_exchange *x, int status, const char *error, uint32_t fault);
+/* The backend's answer broke off: aborts. */
+void gw_forward_broke(gw_exchange *x, const char *error);
+/* Seconds that a backend has for the head of its answer. */
+static inline double gw_forward_patience(const gw_exchange *x)
+{
+    double try = x->upstream->retry.per_try, first = x->upstream->timeouts.first_byte;
+    return gw_unlikely(try > 0) && (try < first || first <= 0) ? try : first;
+}
 void gw_upconn_close(gw_upconn *up);
 void gw_endpoint_unhold(gw_engine *e, gw_endpoint *endpoint);
+
+/* ---- attempt.c: one try at an endpoint ---- */
+/* A place with the upstream: its limits, its retry budget. False: it is full, and the client was told. */
+bool gw_attempt_enter(gw_exchange *x);
+/* All that x->held, but a breaker's ticket. */
+void gw_attempt_leave(gw_exchange *x);
+/* An endpoint, counted, with its breaker's leave; those that failed this exchange last (`again`: even they, when nobody else is left).
+ * NULL: none; x->retry_after says when a breaker may let one through. */
+gw_endpoint *gw_attempt_pick(gw_exchange *x, bool again);
+/* The try is over: balancer, breaker and passive health learn from x->try_head and x->try_failed. */
+void gw_attempt_over(gw_exchange *x);
+/* The answer's head is there. True: its status asks for another try. */
+bool gw_attempt_head(gw_exchange *x, int status);
+/* Whether the request can be sent a second time. */
+bool gw_attempt_repeatable(const gw_exchange *x);
+/* Whether the upstream's rules allow another try after this fault; then it has been taken from the budget. */
+bool gw_attempt_may_retry(gw_exchange *x, uint32_t fault);
+double gw_attempt_backoff(gw_exchange *x); /* seconds */
+/* 503 with Retry-After. */
+void gw_attempt_refuse(gw_exchange *x, const char *error, double seconds);
 
 /* ---- relay.c: bodies ---- */
 /* Takes body bytes out of their framing, in place: how many of bytes[0, len) were used (what follows belongs to the next message),
@@ -89,6 +130,8 @@ void gw_compose_interim(gw_exchange *x, gw_text *t); /* 1xx */
  * response has already begun, the exchange is cut instead. */
 void gw_reply_error(gw_exchange *x, int status, const char *error);
 void gw_reply_answer(gw_exchange *x, const gw_answer *answer);
+/* Steps over what is in the buffer of a backend's body that nobody wants. True: nothing of it is still to come. */
+bool gw_reply_step_over_response(gw_exchange *x);
 /* Sends x->reply with the fields in x->response.headers. */
 void gw_reply_send(gw_exchange *x);
 

@@ -3,6 +3,7 @@
  * A connection:   connecting ──► busy (with one exchange) ◄──► idle (in endpoint->worker[].idle) ──► closed
  * The read watcher stays armed in the pool: a backend that closes an idle connection is noticed at the loop's next turn. */
 #include "gateway/flow.h"
+#include <math.h>
 #include <stdlib.h>
 
 #define INTERIM_MOST 32 /* 1xx heads for one request */
@@ -12,7 +13,7 @@
 static const gw_head_limits response_limits = {.request_line = 8192, .header_bytes = 32000, .headers = GW_HEADERS_LIMIT};
 
 static const gw_stream_ops up_ops;
-static void forward_pick(gw_exchange *x);
+static void forward_try(gw_exchange *x, gw_endpoint *endpoint);
 
 /* ---- connections ---- */
 
@@ -66,8 +67,7 @@ void gw_forward_release(gw_exchange *x, bool reusable)
     gw_upconn *up = x->up;
     gw_engine *e = x->engine;
     if (x->counted) {
-        x->counted = false;
-        gw_balancer_done(&x->upstream->balance, &x->upstream->state->balance, &x->endpoint->load, 0, true, -1);
+        gw_attempt_over(x);
         x->up_ended = gw_loop_now(e->loop);
     }
     if (!up)
@@ -100,39 +100,99 @@ void gw_forward_release(gw_exchange *x, bool reusable)
 
 /* ---- failing ---- */
 
-static bool may_repeat(const gw_exchange *x)
+/* No try is left, or nobody to try: what the last one met, or why there was none. */
+static void forward_none(gw_exchange *x)
 {
-    return gw_method_is_idempotent(x->request.method) && (x->request.framing == GW_FRAMING_NONE || x->body_kept);
+    if (x->failed_status) {
+        gw_reply_error(x, x->failed_status, x->error ? x->error : "no endpoint is left to try");
+        return;
+    }
+    const gw_endpoint_set *set = atomic_load_explicit(&x->upstream->set, memory_order_acquire);
+    if (x->retry_after < INFINITY)
+        gw_attempt_refuse(x, "every endpoint's circuit breaker is open", x->retry_after);
+    else
+        gw_reply_error(x, 503, set->count ? "no endpoint takes requests" : "upstream has no endpoint");
 }
 
-void gw_forward_failed(gw_exchange *x, int status, const char *error, bool retriable)
+static void forward_pause_over(gw_timeout *t)
+{
+    gw_exchange *x = gw_container_of(t, gw_exchange, pause);
+    x->pausing = false;
+    gw_endpoint *endpoint = gw_attempt_pick(x, true);
+    if (endpoint)
+        forward_try(x, endpoint);
+    else
+        forward_none(x);
+}
+
+/* Another try, now or after a while. The one before is released. */
+static void forward_again(gw_exchange *x)
+{
+    GW_COUNT_ADD(x->engine->counters.retries, 1);
+    x->request_sent = x->send_broken = x->reused = false;
+    x->up_first = 0;
+    double wait = gw_attempt_backoff(x);
+    x->state = GW_X_PAUSE;
+    gw_timeout_init(&x->pause, forward_pause_over);
+    if (wait <= 0) {
+        forward_pause_over(&x->pause);
+        return;
+    }
+    x->pausing = true;
+    gw_timeout_arm(x->engine->loop, &x->pause, wait);
+}
+
+void gw_forward_broke(gw_exchange *x, const char *error)
+{
+    x->try_failed = true;
+    gw_exchange_abort(x, error);
+}
+
+void gw_forward_failed(gw_exchange *x, int status, const char *error, uint32_t fault)
 {
     gw_engine *e = x->engine;
     GW_COUNT_ADD(e->counters.upstream_errors, 1);
     if (x->response_started) {
+        x->try_failed |= fault != GW_FAULT_OURS;
         gw_exchange_abort(x, error);
         return;
     }
+    if (x->pausing) {
+        x->pausing = false;
+        gw_timeout_disarm(&x->pause);
+    }
     bool unsent = !x->request_sent;
-    bool stale = x->request_sent && x->reused && retriable && !x->repeated && may_repeat(x) && !x->interim;
+    bool stale = x->request_sent && x->reused && fault & GW_FAULT_SILENT && !x->repeated && !x->interim &&
+                 gw_method_is_idempotent(x->request.method) && (x->request.framing == GW_FRAMING_NONE || x->body_kept);
+    if (!stale) { /* a pooled connection that was dead says nothing of the endpoint */
+        x->try_failed |= fault != GW_FAULT_OURS;
+        x->marked = true;
+    }
+    x->error = error; /* for the lines that judging it may log */
     gw_forward_release(x, false);
-    if (stale || (unsent && retriable && x->attempts < ATTEMPTS_MOST)) {
+    if (stale) {
         GW_COUNT_ADD(e->counters.retries, 1);
-        if (stale) { /* the connection was dead, the endpoint need not be */
-            x->repeated = true;
-            if (x->slot >= 0 && x->slot < 64)
-                x->tried &= ~(1ULL << x->slot);
-        }
+        x->repeated = true;
         x->request_sent = x->send_broken = x->reused = false;
-        const gw_endpoint_set *set = atomic_load_explicit(&x->upstream->set, memory_order_acquire);
-        if (stale || x->attempts < set->count) {
-            if (!x->error)
-                x->error = error;
-            forward_pick(x);
+        gw_endpoint *endpoint = gw_attempt_pick(x, true);
+        if (endpoint) {
+            forward_try(x, endpoint);
+            return;
+        }
+    } else if (fault == GW_FAULT_CONNECT && unsent && x->attempts - x->repeated < ATTEMPTS_MOST) {
+        /* Nothing was asked of anybody yet: the next one takes no budget and no pause. */
+        gw_endpoint *endpoint = gw_attempt_pick(x, false);
+        if (endpoint) {
+            GW_COUNT_ADD(e->counters.retries, 1);
+            forward_try(x, endpoint);
             return;
         }
     }
-    x->error = error;
+    x->failed_status = (uint16_t)status;
+    if (fault && !stale && gw_attempt_may_retry(x, fault)) {
+        forward_again(x);
+        return;
+    }
     x->response.headers.count = 0;
     x->response.headers.present = 0;
     gw_reply_error(x, status, error);
@@ -146,7 +206,7 @@ static void forward_send(gw_exchange *x)
     gw_text head = gw_text_on(e->scratch, GW_SCRATCH_BYTES);
     gw_compose_request(x, &head);
     if (head.cut) {
-        gw_forward_failed(x, 500, "request head too large to forward", false);
+        gw_forward_failed(x, 500, "request head too large to forward", GW_FAULT_OURS);
         return;
     }
     x->state = GW_X_AWAIT;
@@ -156,31 +216,16 @@ static void forward_send(gw_exchange *x)
     gw_relay_request(x, gw_text_done(&head));
 }
 
-static void forward_pick(gw_exchange *x)
+/* To the endpoint that was picked, over a pooled connection or a new one. */
+static void forward_try(gw_exchange *x, gw_endpoint *endpoint)
 {
     gw_engine *e = x->engine;
     gw_upstream *u = x->upstream;
-    const gw_endpoint_set *set = atomic_load_explicit(&u->set, memory_order_acquire);
-    if (set->count == 0) {
-        gw_reply_error(x, 503, "upstream has no endpoint");
-        return;
-    }
-    gw_balancer_query query = {.tried.word = x->tried};
-    int slot = gw_balancer_pick(set->table, &u->state->balance, &query);
-    if (slot < 0) {
-        gw_reply_error(x, 502, x->error ? x->error : "no endpoint is left to try");
-        return;
-    }
-    gw_endpoint *endpoint = set->slot[slot].endpoint;
-    x->slot = slot;
-    if (slot < 64)
-        x->tried |= 1ULL << slot;
     x->attempts++;
     endpoint_hold(e, endpoint);
     if (x->endpoint)
         gw_endpoint_unhold(e, x->endpoint);
     x->endpoint = endpoint;
-    x->counted = true;
     if (!x->up_started)
         x->up_started = gw_loop_now(e->loop);
 
@@ -200,7 +245,7 @@ static void forward_pick(gw_exchange *x)
     gw_upconn *up = gw_slab_take(&e->upconns);
     if (!up) {
         GW_COUNT_ADD(e->counters.out_of_memory, 1);
-        gw_forward_failed(x, 503, "out of memory", false);
+        gw_forward_failed(x, 503, "out of memory", GW_FAULT_OURS);
         return;
     }
     memset(up, 0, sizeof *up);
@@ -211,8 +256,9 @@ static void forward_pick(gw_exchange *x)
     int status = gw_stream_connect(&up->stream, e->loop, &e->buffers, &up_ops, &endpoint->address);
     if (status != GW_OK) {
         gw_slab_give(&e->upconns, up);
-        gw_forward_failed(x, status == GW_NOFILES || status == GW_NOMEM ? 503 : 502,
-                          status == GW_NOFILES ? "out of file descriptors" : "upstream connect failed", status == GW_REFUSED);
+        bool ours = status == GW_NOFILES || status == GW_NOMEM;
+        gw_forward_failed(x, ours ? 503 : 502, status == GW_NOFILES ? "out of file descriptors" : "upstream connect failed",
+                          ours ? GW_FAULT_OURS : GW_FAULT_CONNECT);
         return;
     }
     gw_list_push_back(&e->upconn_list, &up->all);
@@ -224,9 +270,23 @@ static void forward_pick(gw_exchange *x)
     gw_stream_timeout(&up->stream, u->timeouts.connect);
 }
 
-void gw_forward_start(gw_exchange *x)
+/* A body that may have to be sent again is taken in whole first, when it is short enough. True: it is still coming. */
+static bool forward_keep(gw_exchange *x)
+{
+    const gw_retry_spec *r = &x->upstream->retry;
+    if (r->attempts <= 1 || x->in.done || x->body_kept || x->in.framing != GW_FRAMING_LENGTH || x->request.upgrade ||
+        x->request.content_length > r->body_bytes || !(gw_method_is_idempotent(x->request.method) || r->non_idempotent))
+        return false;
+    if (gw_exchange_body(x, r->body_bytes) != GW_AGAIN)
+        return false;
+    x->body_wanted = x->keep_wanted = true;
+    return true;
+}
+
+void gw_forward_kept(gw_exchange *x)
 {
     gw_upstream *u = x->upstream;
+    x->keep_wanted = false;
     if (x->body_status < 0) { /* a part of the body was taken and is gone: it cannot be forwarded */
         x->close = true;
         gw_reply_error(x, gw_gather_http_status(x->body_status), gw_gather_reason(x->body_status));
@@ -234,8 +294,21 @@ void gw_forward_start(gw_exchange *x)
     }
     if (x->request.upgrade && !x->in.done)
         x->request.upgrade = false;
+    if (gw_unlikely(u->guarded) && !gw_attempt_enter(x))
+        return;
     gw_timeout_arm(x->engine->loop, &x->total, u->timeouts.total);
-    forward_pick(x);
+    gw_endpoint *endpoint = gw_attempt_pick(x, false);
+    if (gw_likely(endpoint != NULL))
+        forward_try(x, endpoint);
+    else
+        forward_none(x);
+}
+
+void gw_forward_start(gw_exchange *x)
+{
+    if (gw_unlikely(x->upstream->guarded) && x->body_status >= 0 && forward_keep(x))
+        return; /* gw_forward_kept goes on */
+    gw_forward_kept(x);
 }
 
 /* ---- the response ---- */
@@ -246,7 +319,7 @@ void gw_forward_respond(gw_exchange *x)
     gw_response *r = &x->response;
     if (x->answer_status < 0 && !x->body_replaced) { /* a part of the body was taken for Lua and is gone */
         gw_forward_failed(
-            x, 502, x->answer_status == GW_LIMIT ? "response body too large for the script" : "response body broke off", false);
+            x, 502, x->answer_status == GW_LIMIT ? "response body too large for the script" : "response body broke off", GW_FAULT_OURS);
         return;
     }
     if (x->body_replaced || ((r->status == 204 || r->status == 304) && x->out.framing != GW_FRAMING_NONE)) {
@@ -260,7 +333,7 @@ void gw_forward_respond(gw_exchange *x)
         gw_text head = gw_text_on(e->scratch, GW_SCRATCH_BYTES);
         gw_compose_interim(x, &head);
         if (head.cut)
-            gw_forward_failed(x, 502, "response head too large", false);
+            gw_forward_failed(x, 502, "response head too large", GW_FAULT_OURS);
         else
             gw_tunnel_start(x, gw_text_done(&head));
         return;
@@ -288,7 +361,7 @@ void gw_forward_respond(gw_exchange *x)
     if (head.cut) {
         r->headers.count = 0;
         r->headers.present = 0;
-        gw_forward_failed(x, 502, "response head too large", false);
+        gw_forward_failed(x, 502, "response head too large", GW_FAULT_OURS);
         return;
     }
     x->status = r->status;
@@ -327,6 +400,16 @@ static void forward_final(gw_exchange *x)
     if (r->framing == GW_FRAMING_CHUNKED)
         gw_chunked_init(&x->out.chunked, &x->arena);
     x->up->keep = r->keep_alive && r->framing != GW_FRAMING_CLOSE;
+    if (gw_unlikely(gw_attempt_head(x, r->status)) && gw_attempt_may_retry(x, GW_FAULT_STATUS)) {
+        x->error = "upstream answered with a status that asks for another try";
+        x->failed_status = r->status;
+        x->marked = true;
+        gw_forward_release(x, gw_reply_step_over_response(x));
+        r->headers.count = 0;
+        r->headers.present = 0;
+        forward_again(x);
+        return;
+    }
     forward_answer(x);
 }
 
@@ -341,7 +424,7 @@ static void forward_heads(gw_exchange *x)
         int n = gw_head_scan(b->bytes + b->start, gw_buffer_used(b), &response_limits, true, &up->scan, &bad);
         if (n == GW_AGAIN) {
             if (up->ended) {
-                gw_forward_failed(x, 502, "upstream closed in the middle of the response head", false);
+                gw_forward_failed(x, 502, "upstream closed in the middle of the response head", GW_FAULT_RESET);
                 return;
             }
             if (gw_buffer_room(b) == 0)
@@ -350,7 +433,7 @@ static void forward_heads(gw_exchange *x)
         }
         if (n < 0 ||
             gw_response_parse(&x->response, b->bytes + b->start, (size_t)n, x->request.method, &response_limits, &bad) != GW_OK) {
-            gw_forward_failed(x, 502, bad.reason, false);
+            gw_forward_failed(x, 502, bad.reason, GW_FAULT_BAD);
             return;
         }
         b->start += (uint32_t)n;
@@ -361,16 +444,17 @@ static void forward_heads(gw_exchange *x)
         }
         if (x->response.status == 101) {
             if (!x->request.upgrade || !gw_headers_has(&x->response.headers, GW_H_UPGRADE)) {
-                gw_forward_failed(x, 502, "upstream switched protocols without being asked", false);
+                gw_forward_failed(x, 502, "upstream switched protocols without being asked", GW_FAULT_BAD);
                 return;
             }
             x->switching = true;
             x->up_first = gw_loop_now(e->loop);
+            gw_attempt_head(x, 101);
             forward_answer(x);
             return;
         }
         if (++x->interim > INTERIM_MOST) {
-            gw_forward_failed(x, 502, "upstream sent too many 1xx responses", false);
+            gw_forward_failed(x, 502, "upstream sent too many 1xx responses", GW_FAULT_BAD);
             return;
         }
         if (x->request.minor >= 1 && !(x->response.status == 100 && x->continue_sent)) {
@@ -387,7 +471,7 @@ static void forward_heads(gw_exchange *x)
             gw_buffer_give(&e->buffers, b);
             up->in = NULL;
             if (up->ended)
-                gw_forward_failed(x, 502, "upstream closed after a 1xx response", false);
+                gw_forward_failed(x, 502, "upstream closed after a 1xx response", GW_FAULT_RESET);
             return;
         }
     }
@@ -407,7 +491,7 @@ static void up_readable(gw_stream *s)
     for (int turn = 0; turn < 8; turn++) {
         if (!up->in && !(up->in = gw_buffer_take(&e->buffers, 0))) {
             GW_COUNT_ADD(e->counters.out_of_memory, 1);
-            gw_forward_failed(x, 503, "out of memory", false);
+            gw_forward_failed(x, 503, "out of memory", GW_FAULT_OURS);
             return;
         }
         gw_buffer *b = up->in;
@@ -436,12 +520,12 @@ static void up_readable(gw_stream *s)
                 if (n == GW_EOF)
                     gw_tunnel_ended(x, false);
                 else
-                    gw_exchange_abort(x, "upstream broke the tunnel");
+                    gw_forward_broke(x, "upstream broke the tunnel");
             } else if (x->state == GW_X_RELAY) {
                 if (n == GW_EOF)
                     gw_relay_response_end(x);
                 else
-                    gw_exchange_abort(x, "upstream reset the connection in the middle of the response");
+                    gw_forward_broke(x, "upstream reset the connection in the middle of the response");
             } else if (x->state == GW_X_CHAIN && x->answer_wanted)
                 gw_gather_response_ended(x, (int)n);
             else if (x->state == GW_X_AWAIT)
@@ -449,7 +533,7 @@ static void up_readable(gw_stream *s)
                                   up->in        ? "upstream closed in the middle of the response head"
                                   : n == GW_EOF ? "upstream closed without a response"
                                                 : "upstream reset the connection",
-                                  !up->in);
+                                  up->in ? GW_FAULT_RESET : GW_FAULT_RESET | GW_FAULT_SILENT);
             return;
         }
         switch (x->state) {
@@ -492,7 +576,7 @@ static void up_drained(gw_stream *s)
     }
     if (x->in.done || x->body_kept) {
         if (x->state == GW_X_AWAIT)
-            gw_stream_timeout(s, x->upstream->timeouts.first_byte);
+            gw_stream_timeout(s, gw_forward_patience(x));
         return;
     }
     gw_relay_request(x, GW_NO_SLICE); /* what was read meanwhile, and on */
@@ -506,7 +590,8 @@ static void up_connected(gw_stream *s, int status)
         forward_send(x);
         return;
     }
-    gw_forward_failed(x, 502, status == GW_REFUSED ? "upstream refused the connection" : "upstream connect failed", true);
+    gw_forward_failed(x, 502, status == GW_REFUSED ? "upstream refused the connection" : "upstream connect failed",
+                      GW_FAULT_CONNECT);
 }
 
 static void up_failed(gw_stream *s, int status)
@@ -519,7 +604,7 @@ static void up_failed(gw_stream *s, int status)
         return;
     }
     if (x->state == GW_X_TUNNEL) {
-        gw_exchange_abort(x, "upstream broke the tunnel");
+        gw_forward_broke(x, "upstream broke the tunnel");
         return;
     }
     x->send_broken = true;
@@ -537,19 +622,21 @@ static void up_expired(gw_stream *s)
     }
     switch (x->state) {
     case GW_X_CONNECT:
-        gw_forward_failed(x, 504, "upstream connect timeout", true);
+        gw_forward_failed(x, 504, "upstream connect timeout", GW_FAULT_CONNECT);
         break;
     case GW_X_AWAIT:
         gw_forward_failed(x, 504, gw_stream_blocked(s) ? "upstream takes the request too slowly" : "upstream first byte timeout",
-                          false);
+                          GW_FAULT_TIMEOUT);
         break;
     case GW_X_CHAIN:
         if (x->answer_wanted)
             gw_gather_response_ended(x, GW_TIMEOUT);
         break;
+    case GW_X_TUNNEL:
+        gw_exchange_abort(x, "tunnel idle timeout");
+        break;
     default:
-        gw_exchange_abort(x, x->state == GW_X_TUNNEL ? "tunnel idle timeout"
-                                                     : "upstream idle timeout in the middle of the response");
+        gw_forward_broke(x, "upstream idle timeout in the middle of the response");
     }
 }
 

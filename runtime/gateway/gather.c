@@ -184,6 +184,8 @@ void gw_gather_response_ended(gw_exchange *x, int status)
         x->out.done = true;
         status = GW_OK;
     }
+    if (status != GW_OK)
+        x->try_failed = true;
     answer_done(x, status);
 }
 

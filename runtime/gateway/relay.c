@@ -112,7 +112,7 @@ void gw_relay_request(gw_exchange *x, gw_slice head)
         x->send_broken = true;
         up->keep = false;
         gw_stream_read_on(&up->stream);
-        gw_stream_timeout(&up->stream, x->upstream->timeouts.first_byte);
+        gw_stream_timeout(&up->stream, gw_forward_patience(x));
         return;
     }
     if (status == GW_AGAIN) {
@@ -133,7 +133,7 @@ void gw_relay_request(gw_exchange *x, gw_slice head)
     if (gw_timeout_armed(&c->stream.timeout) && !gw_stream_blocked(&c->stream))
         gw_timeout_disarm(&c->stream.timeout);
     if (x->state == GW_X_AWAIT)
-        gw_stream_timeout(&up->stream, x->upstream->timeouts.first_byte);
+        gw_stream_timeout(&up->stream, gw_forward_patience(x));
 }
 
 bool gw_relay_response(gw_exchange *x, gw_slice head)
@@ -153,7 +153,7 @@ bool gw_relay_response(gw_exchange *x, gw_slice head)
         if (used < 0) {
             x->response.headers.count = 0;
             x->response.headers.present = 0;
-            gw_forward_failed(x, 502, used == GW_NOMEM ? "out of memory" : reason, false);
+            gw_forward_failed(x, 502, used == GW_NOMEM ? "out of memory" : reason, used == GW_NOMEM ? GW_FAULT_OURS : GW_FAULT_BAD);
             return false;
         }
     }
@@ -204,7 +204,7 @@ void gw_relay_response_end(gw_exchange *x)
         return;
     }
     if (x->out.framing != GW_FRAMING_CLOSE) {
-        gw_exchange_abort(x, "upstream closed in the middle of the response");
+        gw_forward_broke(x, "upstream closed in the middle of the response");
         return;
     }
     x->out.done = true;

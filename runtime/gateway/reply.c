@@ -79,7 +79,7 @@ static void reply_step_over_body(gw_exchange *x)
 }
 
 /* The same for a backend's body that a script's answer stands for. True: nothing of it is still to come. */
-static bool reply_step_over_response(gw_exchange *x)
+bool gw_reply_step_over_response(gw_exchange *x)
 {
     gw_buffer *b = x->up ? x->up->in : NULL;
     if (b && !x->out.done && gw_buffer_used(b)) {
@@ -97,7 +97,7 @@ void gw_reply_send(gw_exchange *x)
 {
     gw_engine *e = x->engine;
     gw_response *r = &x->response;
-    bool whole = reply_step_over_response(x);
+    bool whole = gw_reply_step_over_response(x);
     if (!x->in.done)
         reply_step_over_body(x);
     if (e->draining || x->client->close_soon)

@@ -124,8 +124,9 @@ typedef struct gw_upstream {
     gw_upstream_state *state;
     _Atomic(gw_endpoint_set *) set; /* never NULL; may be empty */
     gw_balancer_config balance;
+    bool by_key; /* picks want a key, made of: */
     enum gw_hash_on hash_on;
-    gw_slice hash_name;       /* of the header, cookie or query parameter */
+    gw_slice hash_name; /* of the header, cookie or query parameter */
     gw_health_config health;
     gw_probe_spec probe;
     bool passive_on;
@@ -134,6 +135,7 @@ typedef struct gw_upstream {
     gw_breaker_settings breaker;
     uint64_t breaker_statuses[10]; /* what counts as a failure beside connect errors, resets and timeouts; 500 to 599 by default */
     gw_retry_spec retry;
+    bool guarded;              /* has retries, a concurrency limit or an adaptive one: gw_attempt_enter has something to do */
     uint32_t concurrency_most; /* requests in flight over all endpoints: 503 past it; 0: unbounded */
     gw_adaptive *adaptive;       /* the state's; NULL: none. Made by gw_upstream_adaptive */
     struct {

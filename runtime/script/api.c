@@ -272,6 +272,11 @@ double gw_lua_started(gw_lua_view *view)
     return gw_clock_wall() - (gw_loop_now(x->engine->loop) - x->started);
 }
 
+void gw_lua_key(gw_lua_view *view, const char *text, size_t len)
+{
+    gw_exchange_key(view->exchange, gw_slice_of(text, len));
+}
+
 void gw_lua_use_upstream(gw_lua_view *view, int index)
 {
     gw_exchange *x = view->exchange;

@@ -41,6 +41,9 @@ void *gw_build_take(gw_builder *b, size_t count, size_t bytes);
 /* Raises in Lua. */
 void gw_build_no_memory(gw_builder *b) __attribute__((noreturn));
 
+/* An upstream's options about traffic (balance, health, breaker, retry, concurrency); its table is at stack index `at`. */
+void gw_build_traffic(gw_builder *b, gw_upstream *u, int at);
+
 /* ---- parts; each takes the spec at stack index `at` ---- */
 void gw_build_settings(gw_builder *b, int at);
 void gw_build_upstreams(gw_builder *b, int at);

@@ -141,6 +141,7 @@ static void build_upstream(gw_builder *b, gw_upstream *u)
         u->pool.requests = (uint32_t)gw_spec_number(L, pool, "requests", u->pool.requests);
         lua_pop(L, 1);
     }
+    gw_build_traffic(b, u, at);
     if (gw_spec_table(L, at, "endpoints")) {
         build_endpoints(b, u);
         lua_pop(L, 1);
