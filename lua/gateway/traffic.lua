@@ -234,9 +234,10 @@ local function hash_on_of(value, report)
       return { on = on, name = name }
     end
   end
-  local near = type(value) == "string" and check.nearest(value:match("^[^:]*"), { "ip", "path", "header", "cookie", "query" })
+  local kind = type(value) == "string" and value:match("^[^:]*")
+  local near = kind and check.nearest(kind, { "ip", "path", "header", "cookie", "query" })
   report(("hash_on: expected \"ip\", \"path\", \"header:NAME\", \"cookie:NAME\", \"query:NAME\" or a function, found %s%s"):format(
-    check.describe(value), near and near ~= value and (" (did you mean %q?)"):format(near) or ""))
+    check.describe(value), near and near ~= kind and (" (did you mean %q?)"):format(near) or ""))
   return nil
 end
 

@@ -3,6 +3,7 @@
 local declaring = require "spec.lua.declaring"
 
 local DURATION = 'a duration (seconds, or a string such as "250ms", "30s", "5m", "1h")'
+local DURATION_MOST = DURATION .. " of at most " .. 366 * 86400
 local MIDDLEWARE = "expected a function (function(request, next) ... end) or a plugin"
 local U = 'local u = gateway.upstream "u" { "127.0.0.1:1" } '
 
@@ -32,16 +33,68 @@ local wrong = {
   { "gateway.request_id(1)", "gateway.request_id: expected true or false, found 1" },
   -- upstreams
   { 'gateway.upstream "u" { "a:1", ballance = 1 }', 'upstream "u": unknown option "ballance" (did you mean "balance"?)' },
-  { 'gateway.upstream "u" { "a:1", balance = "hash" }',
-    'upstream "u": balance = "hash" is not available in this version: expected "round_robin"' },
   { 'gateway.upstream "u" { "a:1", balance = "round" }', 'upstream "u": balance: expected one of "round_robin", "weighted", "least_conn", '
     .. '"hash", "maglev", "ewma", "random", found "round"' },
-  { 'gateway.upstream "u" { "a:1", breaker = {} }', 'upstream "u": option "breaker" is not available in this version' },
-  { 'gateway.upstream "u" { "a:1", health = {} }', 'upstream "u": option "health" is not available in this version' },
-  { 'gateway.upstream "u" { "a:1", retry = {} }', 'upstream "u": option "retry" is not available in this version' },
-  { 'gateway.upstream "u" { "a:1", hash_on = "ip" }', 'upstream "u": option "hash_on" is not available in this version' },
-  { 'gateway.upstream "u" { { "a:1", weight = 2 } }',
-    'upstream "u": endpoint "a:1": weight is not available in this version: every endpoint counts as 1' },
+  { 'gateway.upstream "u" { { "a:1", weight = 2 }, balance = "round_robin" }',
+    'upstream "u": balance = "round_robin" gives all endpoints the same whatever their weight: expected balance = "weighted"' },
+  { 'gateway.upstream "u" { { "a:1", backup = 1 } }', 'upstream "u": endpoint "a:1": backup: expected true or false, found 1' },
+  { 'gateway.upstream "u" { { "a:1", wieght = 1 } }', 'upstream "u": endpoint "a:1": unknown option "wieght" (did you mean "weight"?)' },
+  { 'gateway.upstream "u" { "a:1", hash_on = "ip" }',
+    'upstream "u": hash_on: expected only with balance = "hash" or "maglev", found balance = "round_robin"' },
+  { 'gateway.upstream "u" { "a:1", balance = "hash", hash_on = "heder:x" }', 'upstream "u": hash_on: expected "ip", "path", '
+    .. '"header:NAME", "cookie:NAME", "query:NAME" or a function, found "heder:x" (did you mean "header"?)' },
+  { 'gateway.upstream "u" { "a:1", balance = "hash", hash_on = "header:" }', 'upstream "u": hash_on: expected "ip", "path", '
+    .. '"header:NAME", "cookie:NAME", "query:NAME" or a function, found "header:"' },
+  { 'gateway.upstream "u" { "a:1", balance = "hash", load_factor = 1 }',
+    'upstream "u": load_factor: expected a number from 1.01 to 1000, found 1' },
+  { 'gateway.upstream "u" { "a:1", two_choices = true }',
+    'upstream "u": two_choices: expected only with balance = "least_conn", found balance = "round_robin"' },
+  { 'gateway.upstream "u" { "a:1", slow_start = "soon" }', 'upstream "u": slow_start: expected ' .. DURATION_MOST .. ', found "soon"' },
+  { 'gateway.upstream "u" { "a:1", health = { activ = {} } }', 'upstream "u": health: unknown option "activ" (did you mean "active"?)' },
+  { 'gateway.upstream "u" { "a:1", health = { active = { pth = "/" } } }',
+    'upstream "u": health.active: unknown option "pth" (did you mean "path"?)' },
+  { 'gateway.upstream "u" { "a:1", health = { active = { path = "x" } } }',
+    'upstream "u": health.active.path: expected a path that begins with \'/\', found "x"' },
+  { 'gateway.upstream "u" { "a:1", health = { active = { method = "get" } } }',
+    'upstream "u": health.active.method: expected a method in capitals such as "GET", found "get"' },
+  { 'gateway.upstream "u" { "a:1", health = { active = { headers = { Host = "a" } } } }',
+    'upstream "u": health.active.headers: "Host" is written by the gateway: use host' },
+  { 'gateway.upstream "u" { "a:1", health = { active = { tcp = true, body = "ok" } } }',
+    'upstream "u": health.active: body says what an HTTP probe does: it cannot stand beside tcp = true' },
+  { 'gateway.upstream "u" { "a:1", health = { active = { expect = { 200, "x" } } } }', 'upstream "u": health.active.expect[2]: expected '
+    .. 'a status from 100 to 599 or a range such as "500-599", found "x"' },
+  { 'gateway.upstream "u" { "a:1", health = { active = { rise = 0 } } }',
+    'upstream "u": health.active.rise: expected a whole number from 1 to 1000, found 0' },
+  { 'gateway.upstream "u" { "a:1", health = { passive = { error_rate = 2 } } }',
+    'upstream "u": health.passive.error_rate: expected a number from 0 to 1, found 2' },
+  { 'gateway.upstream "u" { "a:1", health = { passive = 5 } }',
+    'upstream "u": health.passive: expected a table of options, true or false, found 5' },
+  { 'gateway.upstream "u" { "a:1", health = { when_none_healthy = "refus" } }',
+    'upstream "u": health.when_none_healthy: expected one of "try_all", "refuse", found "refus" (did you mean "refuse"?)' },
+  { 'gateway.upstream "u" { "a:1", health = { panic = 101 } }',
+    'upstream "u": health.panic: expected a whole number from 0 to 100, found 101' },
+  { 'gateway.upstream "u" { "a:1", breaker = { failure = 1 } }', 'upstream "u": breaker: unknown option "failure" (did you mean "failures"?)' },
+  { 'gateway.upstream "u" { "a:1", breaker = { probes = 64 } }',
+    'upstream "u": breaker.probes: expected a whole number from 1 to 63, found 64' },
+  { 'gateway.upstream "u" { "a:1", breaker = { error_rate = 0 } }',
+    'upstream "u": breaker.error_rate: expected a share above 0 and at most 1, found 0' },
+  { 'gateway.upstream "u" { "a:1", breaker = { open_for = 10, open_most = 5 } }',
+    'upstream "u": breaker.open_most: expected at least open_for (10), found 5' },
+  { 'gateway.upstream "u" { "a:1", breaker = { statuses = {} } }',
+    'upstream "u": breaker.statuses: expected a list such as { 502, "503-504" }, found a table' },
+  { 'gateway.upstream "u" { "a:1", retry = { atempts = 2 } }', 'upstream "u": retry: unknown option "atempts" (did you mean "attempts"?)' },
+  { 'gateway.upstream "u" { "a:1", retry = { on = { "conect" } } }', 'upstream "u": retry.on[1]: expected "connect", "reset", "timeout", '
+    .. 'a status from 100 to 599 or a range such as "500-599", found "conect" (did you mean "connect"?)' },
+  { 'gateway.upstream "u" { "a:1", retry = { budget = 2 } }', 'upstream "u": retry.budget: expected a number from 0 to 1, found 2' },
+  { 'gateway.upstream "u" { "a:1", retry = { budget = { minmum = 1 } } }',
+    'upstream "u": retry.budget: unknown option "minmum" (did you mean "minimum"?)' },
+  { 'gateway.upstream "u" { "a:1", retry = { hedge = 1 } }', 'upstream "u": retry: option "hedge" is not available in this version' },
+  { 'gateway.upstream "u" { "a:1", retry = 3 }', 'upstream "u": retry: expected a table of options, true or false, found 3' },
+  { 'gateway.upstream "u" { "a:1", concurrency = 0 }', 'upstream "u": concurrency: expected a whole number from 1 to 1000000, found 0' },
+  { 'gateway.upstream "u" { "a:1", concurrency = "all" }', 'upstream "u": concurrency: expected a whole number, "adaptive" or the settings '
+    .. 'of an adaptive limit, found "all"' },
+  { 'gateway.upstream "u" { "a:1", concurrency = { least = 5, most = 3 } }',
+    'upstream "u": concurrency.least: expected at most 3, the most, found 5' },
   { 'gateway.upstream "u" { "a:1", timeouts = { conect = 1 } }',
     'upstream "u": timeouts: unknown option "conect" (did you mean "connect"?)' },
   { 'gateway.upstream "u" { "a:1", timeouts = { idle = "x" } }', 'upstream "u": timeouts.idle: expected ' .. DURATION .. ', found "x"' },
@@ -138,7 +191,7 @@ describe("the library", function()
   it("names what was meant", function()
     assert.equal('script.lua:1: gateway: unknown name "rout" (did you mean "route"?)', raised 'gateway.rout "/a" {}')
   end)
-  for _, name in ipairs { "fetch", "sleep", "shared", "every", "rate_limit", "counter", "breaker", "balancer", "health" } do
+  for _, name in ipairs { "fetch", "sleep", "shared", "every", "counter", "breaker", "balancer", "health" } do
     it("has no " .. name .. " yet, and says so", function()
       assert.equal(("script.lua:1: gateway.%s is not available in this version"):format(name), raised(("gateway.%s {}"):format(name)))
     end)
