@@ -5,6 +5,7 @@ local digest = require "gateway.digest"
 local log = require "gateway.log"
 local plugin = require "gateway.plugin"
 local route = require "gateway.route"
+local shared = require "gateway.shared"
 local spec = require "gateway.spec"
 local time = require "gateway.time"
 
@@ -56,6 +57,7 @@ return function(options)
   local state = spec.state
   state.script, state.folder = options.path, options.folder
   plugin.shipped = options.plugins
+  shared.holder = options.holder
   log.bind(options.log)
   time.bind(options.now)
 

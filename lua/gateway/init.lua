@@ -39,14 +39,24 @@ local gateway = {
 -- Promised by the next versions: named here, so that a script that uses them is told so.
 local later = {}
 for _, name in ipairs {
-  "fetch", "sleep", "shared", "every", "counter", "gauge", "histogram", "token_bucket", "client_limiter", "sliding_window",
-  "breaker", "breakers", "balancer", "health",
+  "fetch", "sleep", "shared", "every", "counter", "gauge", "histogram",
 } do
   later[name] = true
 end
 
+-- What needs the gateway's C, which a script that only declares does without: loaded when it is asked for.
+local by_hand = {
+  token_bucket = "primitives", client_limiter = "primitives", sliding_window = "primitives", breaker = "primitives",
+  breakers = "primitives", balancer = "balancing", health = "balancing",
+}
+
 return setmetatable(gateway, {
   __index = function(_, name)
+    if by_hand[name] then
+      local value = require("gateway." .. by_hand[name])[name]
+      rawset(gateway, name, value)
+      return value
+    end
     if later[name] then error(("gateway.%s is not available in this version"):format(name), 2) end
     error("gateway: " .. check.unknown("name", name, gateway), 2)
   end,

@@ -24,8 +24,8 @@ limit.steps = setmetatable({}, { __mode = "k" })
 ---@field burst? number requests that may come at once (rate, at least 1)
 ---@field limit? integer requests in any `window`, for a sliding window in place of rate and burst
 ---@field window? number|string
----@field by? "ip"|"path"|"route"|"none"|string|fun(request: gateway.Request): string? also "header:NAME", "cookie:NAME", "query:NAME". A function
----       that gives nil lets the request pass unlimited
+---@field by? string|fun(request: gateway.Request): string? "ip", "path", "route", "none", "header:NAME", "cookie:NAME", "query:NAME". A
+---       function that gives nil lets the request pass unlimited
 ---@field name? string identity over reloads, and in the RateLimit fields; limits of one name are one limit
 ---@field max_clients? integer keys known at a time (100000)
 ---@field idle? number|string how long a client is known after its bucket is full again (0)
@@ -70,9 +70,9 @@ local function by_of(given, report)
         check.describe(name)))
       return nil
     end
-    local known = { ip = true, path = true, route = true, none = true, ["header:NAME"] = true, ["cookie:NAME"] = true, ["query:NAME"] = true }
-    local near = check.nearest(given, known) or kind and check.nearest(kind, named) and check.nearest(kind, named) .. ":" .. given:match(":(.*)$")
-      or named[given] and given .. ":NAME"
+    local near = named[given] and given .. ":NAME" or check.nearest(given, plain)
+    local near_kind = kind and check.nearest(kind, named)
+    if near_kind then near = near_kind .. ":" .. name end
     report(("by: expected %s, found %s%s"):format(BY, check.describe(given), near and (" (did you mean %q?)"):format(near) or ""))
     return nil
   end

@@ -1,5 +1,5 @@
--- Limits as steps of a chain: those that stand behind a Lua function, and those whose key a function makes. One FFI call asks the same object
--- that C asks for routes without Lua. Only for chain.lua.
+-- Limits as steps of a chain: those that stand behind a Lua function, and those whose key a function makes. One FFI call asks the same
+-- object that C asks for routes without Lua. Only for chain.lua.
 
 local C = require "gateway.ffi"
 local check = require "gateway.check"

@@ -8,6 +8,9 @@ local spec = require "gateway.spec"
 
 local shared = {}
 
+-- C's record of what this Lua state holds; nil outside of a gateway, where primitives made by hand are private.
+shared.holder = nil
+
 -- Settings that make a difference, in the order in which a difference is told.
 local settings = {
   "kind", "rate", "burst", "limit", "window", "idle", "keys", "by", "open_for", "growth", "open_most", "lease", "error_rate", "failures",
@@ -15,7 +18,7 @@ local settings = {
 }
 
 -- What users call them.
-local said = { keys = "max_clients", kind = "what it is", open_most = "open_most" }
+local said = { keys = "max_clients", kind = "what it is" }
 
 local function difference(a, b)
   for _, key in ipairs(settings) do

@@ -25,6 +25,7 @@ typedef struct gw_roster_entry {
 
 typedef struct gw_roster {
     gw_balancer_state balance;
+    _Atomic uint32_t version; /* goes up with every change of a health bit */
     pthread_mutex_t lock;
     gw_list entries;
 } gw_roster;

@@ -11,6 +11,18 @@ const gw_lua_size gw_api_sizes[] = {
     {"gw_lua_slice", sizeof(gw_lua_slice)},
     {"gw_lua_view", sizeof(gw_lua_view)},
     {"gw_lua_size", sizeof(gw_lua_size)},
+    {"gw_lua_handle", sizeof(gw_lua_handle)},
+    {"gw_lua_token_bucket", sizeof(gw_lua_token_bucket)},
+    {"gw_lua_client_limiter", sizeof(gw_lua_client_limiter)},
+    {"gw_lua_sliding_window", sizeof(gw_lua_sliding_window)},
+    {"gw_lua_breaker", sizeof(gw_lua_breaker)},
+    {"gw_lua_breakers", sizeof(gw_lua_breakers)},
+    {"gw_lua_balancer", sizeof(gw_lua_balancer)},
+    {"gw_lua_health", sizeof(gw_lua_health)},
+    {"gw_lua_settings", sizeof(gw_lua_settings)},
+    {"gw_lua_endpoint", sizeof(gw_lua_endpoint)},
+    {"gw_lua_balancing", sizeof(gw_lua_balancing)},
+    {"gw_lua_watching", sizeof(gw_lua_watching)},
     {NULL, 0},
 };
 

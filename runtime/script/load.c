@@ -132,6 +132,8 @@ static int run_script(lua_State *L)
     lua_setfield(L, -2, "log");
     gw_push_now(L);
     lua_setfield(L, -2, "now");
+    lua_pushlightuserdata(L, &s->holder);
+    lua_setfield(L, -2, "holder");
     lua_pushlightuserdata(L, s);
     lua_pushcclosure(L, lua_paths, 1);
     lua_setfield(L, -2, "paths");

@@ -275,6 +275,7 @@ void gw_state_free(gw_state *s)
 {
     if (s->L)
         lua_close(s->L);
+    gw_lua_holder_clear(&s->holder);
     gw_read_list_clear(&s->files);
     free(s->chains);
     free(s);

@@ -6,6 +6,7 @@
 
 #include "gateway/engine.h"
 #include "gateway/exchange.h"
+#include "script/primitives.h"
 #include <lua.h>
 
 #define GW_STATE_MEMORY (256u << 20) /* most that one state may hold */
@@ -47,6 +48,7 @@ typedef struct gw_state {
     struct gw_generation *generation;
     gw_chain *chains;
     uint32_t chain_count;
+    gw_lua_holder holder;   /* what scripts hold of shared state */
     int make_task, explain; /* registry: functions of lua/gateway/chain.lua */
 } gw_state;
 
