@@ -176,7 +176,7 @@ gw_endpoint *gw_attempt_pick(gw_exchange *x, bool again)
 
 /* ---- judging ---- */
 
-static void log_endpoint(gw_exchange *x, const char *message, const char *reason)
+static void log_endpoint(gw_exchange *x, const char *message, const char *cause, const char *reason)
 {
     char bytes[512];
     gw_text t = gw_text_on(bytes, sizeof bytes);
@@ -184,7 +184,7 @@ static void log_endpoint(gw_exchange *x, const char *message, const char *reason
     gw_text_json(&t, x->upstream->name);
     gw_text_lit(&t, ",\"endpoint\":");
     gw_text_json(&t, x->endpoint->text);
-    gw_text_lit(&t, ",\"reason\":");
+    gw_text_printf(&t, ",\"cause\":\"%s\",\"reason\":", cause);
     gw_text_json(&t, gw_slice_str(reason));
     gw_slice fields = gw_text_done(&t);
     gw_log_event(x->engine->log, GW_LOG_WARN, message, "%.*s", (int)fields.len, fields.ptr);
@@ -202,7 +202,7 @@ static void judge_breaker(gw_exchange *x, bool known, bool ok, int64_t now)
         uint32_t before = atomic_load_explicit(&b->opened, memory_order_relaxed);
         gw_breaker_failure(b, x->ticket, now);
         if (atomic_load_explicit(&b->opened, memory_order_relaxed) != before)
-            log_endpoint(x, "breaker open", x->error ? x->error : "failing status");
+            log_endpoint(x, "breaker open", "breaker", x->error ? x->error : "failing status");
     }
 }
 
@@ -215,7 +215,7 @@ static void judge_passive(gw_exchange *x, bool ok, int64_t now)
     atomic_fetch_or_explicit(&endpoint->down, GW_HEALTH_DOWN_PASSIVE, memory_order_acq_rel);
     gw_upstream_health_changed(x->upstream);
     GW_COUNT_ADD(x->engine->counters.ejected, 1);
-    log_endpoint(x, "endpoint down", "too many failed requests");
+    log_endpoint(x, "endpoint down", "passive", "too many failed requests");
 }
 
 void gw_attempt_over(gw_exchange *x)

@@ -293,14 +293,6 @@ bool gw_generation_apply(gw_supervisor *s, gw_generation *g, gw_lines *errors)
     if (gw_workers_meant(g->workers) != s->worker_count)
         gw_log_event(s->ring, GW_LOG_WARN, "another number of workers needs a restart", "\"workers\":%u,\"asked\":%u",
                      s->worker_count, gw_workers_meant(g->workers));
-    for (uint32_t i = 0; i < g->upstream_count; i++) {
-        gw_upstream *u = g->upstreams[i];
-        char reset[256];
-        gw_upstream_adopt(u, reset, sizeof reset);
-        if (reset[0])
-            gw_log_event(s->ring, GW_LOG_INFO, "an upstream's settings changed: some of its state begins anew",
-                         "\"upstream\":\"%.*s\",\"reset\":\"%s\"", (int)u->name.len, u->name.ptr, reset);
-    }
     gw_prober_follow(s->prober, g); /* first: it tells which endpoints are back because nobody looks at them any more */
     adopt_state(s, g);
     adopt_shared(s, g);
