@@ -52,6 +52,7 @@ static void exchange_end(gw_exchange *x, bool close, bool cut)
     gw_forward_release(x, false);
     gw_timeout_disarm(&x->total);
     gw_later_cancel(&x->later);
+    GW_COUNT_ADD(e->counters.bytes_out, x->bytes_out);
     if (x->status >= 100 && x->status < 600)
         GW_COUNT_ADD(e->counters.responses[x->status / 100], 1);
     gw_access_log(x);

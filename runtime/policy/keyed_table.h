@@ -20,6 +20,10 @@
 
 #include "policy/now.h"
 
+#ifndef GW_CDEF
+#include <stdatomic.h>
+#endif
+
 #define GW_KEY_WINDOW 32      /* slots a key may stand in */
 #define GW_KEY_SLOTS_EACH 3   /* slots for each key that may be held */
 #define GW_KEY_MOST (1 << 28) /* keys at most */
@@ -75,7 +79,7 @@ gw_key_slot *gw_key_table_get(gw_key_table *t, uint64_t tag, int64_t now);
 
 static inline bool gw_key_is(const gw_key_slot *slot, uint64_t tag)
 {
-    return (__atomic_load_n(&slot->tag, __ATOMIC_ACQUIRE) & ~GW_KEY_REF_MASK) == tag;
+    return (atomic_load_explicit(&slot->tag, memory_order_acquire) & ~GW_KEY_REF_MASK) == tag;
 }
 
 /* The user's 56 bits, 0 when the word is another key's. */
