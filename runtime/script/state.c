@@ -1,6 +1,7 @@
 #include "script/state.h"
 #include "base/clock.h"
 #include "script/embedded.h"
+#include "script/luajit.h"
 #include "script/task.h"
 #include "script/yaml.h"
 #include <lauxlib.h>
@@ -53,12 +54,14 @@ static void *allocate(void *data, void *ptr, size_t old_bytes, size_t bytes)
         s->used -= old_bytes;
         return NULL;
     }
-    if (gw_unlikely(bytes > old_bytes && bytes - old_bytes > s->most - s->used))
-        return NULL;
-    void *out = realloc(ptr, bytes);
+    void *out = NULL;
+    if (gw_likely(bytes <= old_bytes || bytes - old_bytes <= s->most - s->used))
+        out = realloc(ptr, bytes);
     if (gw_unlikely(!out)) {
-        if (bytes > old_bytes)
+        if (bytes > old_bytes) {
+            gw_luajit_refuse(s->L);
             return NULL;
+        }
         out = ptr; /* Lua relies on shrinking never to fail */
     }
     s->used += bytes - old_bytes;
@@ -232,6 +235,7 @@ static int open_libraries(lua_State *L)
 /* A state with the libraries of Lua. False: memory is out. */
 static bool open_state(gw_state *s)
 {
+    gw_luajit_learn();
     spare *b = malloc(sizeof *b);
     if (!b)
         return false;
