@@ -106,6 +106,12 @@ void gw_exchange_abort(gw_exchange *x, const char *error)
     exchange_end(x, true, true);
 }
 
+void gw_exchange_out_of_memory(gw_exchange *x)
+{
+    gw_engine_out_of_memory(x->engine, "out of memory: a request is cut");
+    gw_exchange_abort(x, "out of memory");
+}
+
 static void exchange_client_gone(gw_exchange *x)
 {
     x->aborted = true;
@@ -325,7 +331,7 @@ void gw_exchange_run(gw_exchange *x, uint32_t head_len, const gw_bad_head *bad)
     if (x->path.ptr >= e->scratch && x->path.ptr < e->scratch + GW_SCRATCH_BYTES) {
         x->path = gw_arena_copy(&x->arena, x->path);
         if (!x->path.ptr) {
-            gw_exchange_abort(x, "out of memory");
+            gw_exchange_out_of_memory(x);
             return;
         }
     }

@@ -138,6 +138,12 @@ void gw_forward_failed(gw_exchange *x, int status, const char *error, bool retri
     gw_reply_error(x, status, error);
 }
 
+void gw_forward_out_of_memory(gw_exchange *x)
+{
+    gw_engine_out_of_memory(x->engine, GW_MEMORY_503);
+    gw_forward_failed(x, 503, "out of memory", false);
+}
+
 /* ---- sending ---- */
 
 static void forward_send(gw_exchange *x)
@@ -199,8 +205,7 @@ static void forward_pick(gw_exchange *x)
     }
     gw_upconn *up = gw_slab_take(&e->upconns);
     if (!up) {
-        GW_COUNT_ADD(e->counters.out_of_memory, 1);
-        gw_forward_failed(x, 503, "out of memory", false);
+        gw_forward_out_of_memory(x);
         return;
     }
     memset(up, 0, sizeof *up);
@@ -245,6 +250,10 @@ void gw_forward_respond(gw_exchange *x)
     gw_engine *e = x->engine;
     gw_response *r = &x->response;
     if (x->answer_status < 0 && !x->body_replaced) { /* a part of the body was taken for Lua and is gone */
+        if (x->answer_status == GW_NOMEM) {
+            gw_forward_out_of_memory(x);
+            return;
+        }
         gw_forward_failed(
             x, 502, x->answer_status == GW_LIMIT ? "response body too large for the script" : "response body broke off", false);
         return;
@@ -406,8 +415,7 @@ static void up_readable(gw_stream *s)
     }
     for (int turn = 0; turn < 8; turn++) {
         if (!up->in && !(up->in = gw_buffer_take(&e->buffers, 0))) {
-            GW_COUNT_ADD(e->counters.out_of_memory, 1);
-            gw_forward_failed(x, 503, "out of memory", false);
+            gw_forward_out_of_memory(x);
             return;
         }
         gw_buffer *b = up->in;

@@ -5,11 +5,13 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-/* ---- L->base in compiled code ----
+/* ---- running out in compiled code ----
  *
- * global_State.jit_base is the base of the compiled code that runs, NULL while none does; global_State.cur_L is the thread that runs it.
- * Both lie in the block in which a state begins. They are found by a loop that asks for memory in compiled code, once on the main thread
- * and once on another: jit_base is the one word that is NULL at times and else points into the stack of the thread that runs. */
+ * global_State.jit_base is the base of the compiled code that runs, NULL while none does; global_State.cur_L is the thread that runs it;
+ * global_State.vmstate is the number of the trace that runs, or negative: as in a step of the collector. They lie in the block in which a
+ * state begins, and are found by a loop that asks for memory in compiled code, on the main thread and on another, with the collector
+ * stopped: jit_base is the one word that is NULL at times and else points into the stack of the thread that runs; vmstate is a small
+ * positive number just when jit_base is not NULL. */
 
 /* The beginning of a lua_State in LuaJIT 2.1 with references of 64 bits. */
 typedef struct shape {
@@ -22,6 +24,7 @@ typedef struct shape {
 #define WORDS_MOST 1024
 #define LEARN_BYTES (4u << 20) /* of addresses; what is used is a tenth */
 #define LEARN_RUNS 4
+#define TRACES_MOST 100
 
 typedef struct watch {
     char *memory; /* what the state lives in: nothing is given back before the end */
@@ -30,16 +33,18 @@ typedef struct watch {
     size_t words;
     lua_State *running; /* the thread whose loop runs; NULL: do not look */
     int run;
-    size_t jit_base; /* known from the second half of the runs on */
+    size_t jit_base;   /* known from the second half of the runs on */
+    uint32_t looks[2]; /* then: while compiled code did not run; while it did */
     struct {
         bool null, wrong, not_thread;
-        bool seen[2]; /* pointed into the stack of the main thread, of the other */
+        bool seen[2];        /* pointed into the stack of the main thread, of the other */
+        bool not_vmstate[2]; /* by halves */
     } word[WORDS_MOST];
 } watch;
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct {
-    size_t jit_base, cur_L; /* bytes from the main lua_State on */
+    size_t jit_base, cur_L, vmstate; /* bytes from the main lua_State on */
     bool known;
 } learnt;
 
@@ -57,15 +62,37 @@ static bool in_stack(const lua_State *L, const char *value)
     return value > s.stack && value < s.maxstack;
 }
 
+static int32_t number_at(const char *block, size_t bytes)
+{
+    int32_t value;
+    memcpy(&value, block + bytes, sizeof value);
+    return value;
+}
+
+/* The second half of the runs: jit_base is known. */
+static void look_again(watch *w)
+{
+    bool compiled = pointer_at(w->block, w->jit_base) != NULL;
+    w->looks[compiled]++;
+    for (size_t i = 0; i < w->words; i++) {
+        if (compiled)
+            w->word[i].not_thread |= pointer_at(w->block, i * sizeof(char *)) != (const char *)w->running;
+        for (size_t half = 0; half < 2; half++) {
+            int32_t value = number_at(w->block, i * sizeof(char *) + half * sizeof value);
+            w->word[i].not_vmstate[half] |= compiled ? value < 1 || value > TRACES_MOST : value >= 0;
+        }
+    }
+}
+
 static void look(watch *w)
 {
-    if (w->run >= LEARN_RUNS / 2 && !pointer_at(w->block, w->jit_base))
+    if (w->run >= LEARN_RUNS / 2) {
+        look_again(w);
         return;
+    }
     for (size_t i = 0; i < w->words; i++) {
         const char *value = pointer_at(w->block, i * sizeof value);
-        if (w->run >= LEARN_RUNS / 2)
-            w->word[i].not_thread |= value != (const char *)w->running;
-        else if (!value)
+        if (!value)
             w->word[i].null = true;
         else if (in_stack(w->running, value))
             w->word[i].seen[w->run] = true;
@@ -110,10 +137,26 @@ static bool find_jit_base(watch *w)
     return count == 1;
 }
 
+static void find_others(watch *w)
+{
+    size_t threads = 0, vmstates = 0;
+    for (size_t i = 0; i < w->words; i++) {
+        if (!w->word[i].not_thread && threads++ == 0) /* any will do: they are the same just when it matters */
+            learnt.cur_L = i * sizeof(char *);
+        for (size_t half = 0; half < 2; half++) {
+            if (!w->word[i].not_vmstate[half] && vmstates++ == 0)
+                learnt.vmstate = i * sizeof(char *) + half * sizeof(int32_t);
+        }
+    }
+    learnt.jit_base = w->jit_base;
+    learnt.known = w->looks[0] && w->looks[1] && threads > 0 && vmstates == 1;
+}
+
 static int watch_loops(lua_State *L)
 {
-    static const char loop[] = "local t = {} for i = 1, 300 do t[i % 8 + 1] = { i } end";
+    static const char loop[] = "local t = { 0, 0, 0, 0, 0, 0, 0, 0 } for i = 1, 300 do t[i % 8 + 1] = { i } end";
     watch *w = lua_touserdata(L, 1);
+    lua_gc(L, LUA_GCSTOP, 0);
     luaL_openlibs(L);
     lua_State *other = lua_newthread(L);
     if (luaL_loadbuffer(L, loop, sizeof loop - 1, "=loop") != 0)
@@ -129,13 +172,7 @@ static int watch_loops(lua_State *L)
         lua_call(on, 0, 0);
         w->running = NULL;
     }
-    for (size_t i = 0; i < w->words && !learnt.known; i++) {
-        if (w->word[i].not_thread)
-            continue;
-        learnt.jit_base = w->jit_base;
-        learnt.cur_L = i * sizeof(char *);
-        learnt.known = true;
-    }
+    find_others(w);
     return 0;
 }
 
@@ -168,15 +205,17 @@ bool gw_luajit_learnt(void)
     return learnt.known;
 }
 
-void gw_luajit_refuse(lua_State *L)
+bool gw_luajit_refuse(lua_State *L)
 {
     if (!learnt.known)
-        return;
-    const char *base = pointer_at((const char *)L, learnt.jit_base);
+        return true;
+    const char *main = (const char *)L, *base = pointer_at(main, learnt.jit_base);
     if (!base)
-        return;
-    char *running = pointer_at((const char *)L, learnt.cur_L);
-    memcpy(running + offsetof(shape, base), &base, sizeof base);
+        return true;
+    if (number_at(main, learnt.vmstate) < 0)
+        return false;
+    memcpy(pointer_at(main, learnt.cur_L) + offsetof(shape, base), &base, sizeof base);
+    return true;
 }
 
 /* ---- unwinding through machine code ----
