@@ -4,7 +4,9 @@
 local ffi = require "ffi"
 
 local function open()
-  if pcall(function() return ffi.C.gw_api_text end) then return ffi.C end
+  local here, why = pcall(function() return ffi.C.gw_api_text end)
+  if here then return ffi.C end
+  if not tostring(why):find("undefined symbol", 1, true) then error(why, 0) end -- "not enough memory": no reason to look elsewhere
   local tried = {}
   local paths = { "build/dev/libgateway.so", "build/release/libgateway.so" }
   if os.getenv("GATEWAY_BUILD") then table.insert(paths, 1, os.getenv("GATEWAY_BUILD") .. "/libgateway.so") end

@@ -86,9 +86,7 @@ static int client_head_room(gw_client *c, uint32_t limit)
 
 static void client_out_of_memory(gw_client *c)
 {
-    gw_engine *e = c->engine;
-    GW_COUNT_ADD(e->counters.out_of_memory, 1);
-    gw_log_event(e->log, GW_LOG_ERROR, "out of memory: a client connection is closed", NULL);
+    gw_engine_out_of_memory(c->engine, "out of memory: a client connection is closed");
     gw_client_close(c);
 }
 
@@ -207,7 +205,7 @@ static void client_readable(gw_stream *s)
     }
     if (!c->in && !(c->in = gw_buffer_take(&e->buffers, 0))) {
         if (c->x)
-            gw_exchange_abort(c->x, "out of memory");
+            gw_exchange_out_of_memory(c->x);
         else
             client_out_of_memory(c);
         return;
@@ -296,11 +294,10 @@ void gw_engine_accept(gw_listener *l, int fd, const gw_address *peer)
     gw_engine *e = l->owner;
     gw_client *c = gw_slab_take(&e->clients);
     if (!c) {
-        GW_COUNT_ADD(e->counters.out_of_memory, 1);
         gw_stream lost;
         gw_stream_init(&lost, e->loop, &e->buffers, &client_ops, fd);
         gw_stream_close(&lost);
-        gw_log_event(e->log, GW_LOG_ERROR, "out of memory: a new connection is closed", NULL);
+        gw_engine_out_of_memory(e, "out of memory: a new connection is closed");
         return;
     }
     memset(c, 0, sizeof *c);

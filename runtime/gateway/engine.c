@@ -17,7 +17,7 @@ int gw_engine_init(gw_engine *e, uint32_t index, gw_loop *loop, gw_log_ring *log
     gw_list_init(&e->exchange_list);
     gw_list_init(&e->upconn_list);
     gw_random_seed(&e->random);
-    e->date_at = -1;
+    e->date_at = e->memory_told = -1;
     return GW_OK;
 }
 
@@ -68,6 +68,18 @@ void gw_engine_retire(gw_engine *e, gw_generation *g)
     }
     if (atomic_fetch_sub_explicit(&g->workers_left, 1, memory_order_acq_rel) == 1 && g->freed)
         g->freed(g, g->freed_data);
+}
+
+bool gw_engine_out_of_memory(gw_engine *e, const char *message)
+{
+    double now = gw_loop_now(e->loop);
+    GW_COUNT_ADD(e->counters.out_of_memory, 1);
+    if (e->memory_told >= 0 && now - e->memory_told < 1)
+        return false;
+    e->memory_told = now;
+    if (message)
+        gw_log_event(e->log, GW_LOG_ERROR, message, "\"out_of_memory\":%llu", (unsigned long long)e->counters.out_of_memory);
+    return true;
 }
 
 const char *gw_engine_date(gw_engine *e)

@@ -37,6 +37,7 @@ typedef struct gw_engine {
     gw_random random;
     double date_at; /* second for which `date` was made */
     char date[30];
+    double memory_told; /* when the log last said that memory ran out */
     gw_counters counters __attribute__((aligned(GW_CACHE_LINE)));
     void (*idle)(struct gw_engine *e); /* told when draining and the last client connection has gone */
     void *owner;                       /* the worker */
@@ -58,6 +59,9 @@ void gw_engine_retire(gw_engine *e, gw_generation *g);
 void gw_engine_close_listener(gw_engine *e, const gw_listener *l);
 /* This worker's idle connections to an endpoint that nobody names any more close; the last worker frees it. */
 void gw_endpoint_drop(gw_engine *e, gw_endpoint *endpoint);
+
+/* Memory ran out: counted, and `message` goes to the log, at most once a second. True: a line is due; with NULL the caller writes it. */
+bool gw_engine_out_of_memory(gw_engine *e, const char *message);
 
 /* "Sat, 31 Jan 2026 12:00:00 GMT", made once a second. */
 const char *gw_engine_date(gw_engine *e);

@@ -57,6 +57,7 @@ static void exchange_end(gw_exchange *x, bool close, bool cut)
         gw_timeout_disarm(&x->pause);
     gw_timeout_disarm(&x->total);
     gw_later_cancel(&x->later);
+    GW_COUNT_ADD(e->counters.bytes_out, x->bytes_out);
     if (x->status >= 100 && x->status < 600)
         GW_COUNT_ADD(e->counters.responses[x->status / 100], 1);
     gw_access_log(x);
@@ -110,6 +111,12 @@ void gw_exchange_abort(gw_exchange *x, const char *error)
         return;
     }
     exchange_end(x, true, true);
+}
+
+void gw_exchange_out_of_memory(gw_exchange *x)
+{
+    gw_engine_out_of_memory(x->engine, "out of memory: a request is cut");
+    gw_exchange_abort(x, "out of memory");
 }
 
 static void exchange_client_gone(gw_exchange *x)
@@ -335,7 +342,7 @@ void gw_exchange_run(gw_exchange *x, uint32_t head_len, const gw_bad_head *bad)
     if (x->path.ptr >= e->scratch && x->path.ptr < e->scratch + GW_SCRATCH_BYTES) {
         x->path = gw_arena_copy(&x->arena, x->path);
         if (!x->path.ptr) {
-            gw_exchange_abort(x, "out of memory");
+            gw_exchange_out_of_memory(x);
             return;
         }
     }

@@ -8,6 +8,8 @@
 /* Counters have one writer and many readers: a plain add, seen whole by the others. */
 #define GW_COUNT_ADD(field, n) __atomic_store_n(&(field), (field) + (uint64_t)(n), __ATOMIC_RELAXED)
 
+#define GW_MEMORY_503 "out of memory: a request is answered with 503" /* for gw_engine_out_of_memory */
+
 /* ---- client.c ---- */
 void gw_clients_close_soon(gw_engine *e, const gw_listener *only); /* only NULL: all */
 
@@ -27,6 +29,8 @@ void gw_exchange_verdict(gw_exchange *x, enum gw_chain_verdict verdict);
 void gw_exchange_complete(gw_exchange *x);
 /* Ends it at once: closes the client's connection so that the client can tell that the answer is not whole. */
 void gw_exchange_abort(gw_exchange *x, const char *error);
+/* The same because there was no memory to go on with. */
+void gw_exchange_out_of_memory(gw_exchange *x);
 
 /* ---- gather.c: bodies into memory for Lua ---- */
 void gw_gather_response_pump(gw_exchange *x);
@@ -79,6 +83,8 @@ static inline double gw_forward_patience(const gw_exchange *x)
     double try = x->upstream->retry.per_try, first = x->upstream->timeouts.first_byte;
     return gw_unlikely(try > 0) && (try < first || first <= 0) ? try : first;
 }
+/* The same because there was no memory: 503. */
+void gw_forward_out_of_memory(gw_exchange *x);
 void gw_upconn_close(gw_upconn *up);
 void gw_endpoint_unhold(gw_engine *e, gw_endpoint *endpoint);
 

@@ -198,6 +198,12 @@ void gw_forward_failed(gw_exchange *x, int status, const char *error, uint32_t f
     gw_reply_error(x, status, error);
 }
 
+void gw_forward_out_of_memory(gw_exchange *x)
+{
+    gw_engine_out_of_memory(x->engine, GW_MEMORY_503);
+    gw_forward_failed(x, 503, "out of memory", GW_FAULT_OURS);
+}
+
 /* ---- sending ---- */
 
 static void forward_send(gw_exchange *x)
@@ -244,8 +250,7 @@ static void forward_try(gw_exchange *x, gw_endpoint *endpoint)
     }
     gw_upconn *up = gw_slab_take(&e->upconns);
     if (!up) {
-        GW_COUNT_ADD(e->counters.out_of_memory, 1);
-        gw_forward_failed(x, 503, "out of memory", GW_FAULT_OURS);
+        gw_forward_out_of_memory(x);
         return;
     }
     memset(up, 0, sizeof *up);
@@ -318,6 +323,10 @@ void gw_forward_respond(gw_exchange *x)
     gw_engine *e = x->engine;
     gw_response *r = &x->response;
     if (x->answer_status < 0 && !x->body_replaced) { /* a part of the body was taken for Lua and is gone */
+        if (x->answer_status == GW_NOMEM) {
+            gw_forward_out_of_memory(x);
+            return;
+        }
         gw_forward_failed(
             x, 502, x->answer_status == GW_LIMIT ? "response body too large for the script" : "response body broke off", GW_FAULT_OURS);
         return;
@@ -490,8 +499,7 @@ static void up_readable(gw_stream *s)
     }
     for (int turn = 0; turn < 8; turn++) {
         if (!up->in && !(up->in = gw_buffer_take(&e->buffers, 0))) {
-            GW_COUNT_ADD(e->counters.out_of_memory, 1);
-            gw_forward_failed(x, 503, "out of memory", GW_FAULT_OURS);
+            gw_forward_out_of_memory(x);
             return;
         }
         gw_buffer *b = up->in;

@@ -32,6 +32,8 @@ static uint64_t bound(const gw_exchange *x, uint64_t most)
 
 static void gather_done(gw_exchange *x, int status)
 {
+    if (status == GW_NOMEM)
+        gw_engine_out_of_memory(x->engine, GW_MEMORY_503);
     x->body_status = status;
     x->body_kept = status == GW_OK;
     gw_stream_timeout(&x->client->stream, 0);

@@ -65,6 +65,12 @@ static void request_bad(gw_exchange *x, int status, const char *reason)
     gw_reply_error(x, status, reason);
 }
 
+static void request_out_of_memory(gw_exchange *x)
+{
+    gw_engine_out_of_memory(x->engine, GW_MEMORY_503);
+    request_bad(x, 503, "out of memory");
+}
+
 void gw_relay_request(gw_exchange *x, gw_slice head)
 {
     gw_client *c = x->client;
@@ -82,7 +88,10 @@ void gw_relay_request(gw_exchange *x, gw_slice head)
         const char *reason = "bad request body";
         int64_t used = gw_body_take(&x->in, c->in->bytes + c->pos, c->in->end - c->pos, &data, &reason);
         if (used < 0) {
-            request_bad(x, used == GW_LIMIT ? 413 : 400, used == GW_NOMEM ? "out of memory" : reason);
+            if (used == GW_NOMEM)
+                request_out_of_memory(x);
+            else
+                request_bad(x, used == GW_LIMIT ? 413 : 400, reason);
             return;
         }
         if (x->in.bytes > x->route->body_bytes) {
@@ -104,7 +113,7 @@ void gw_relay_request(gw_exchange *x, gw_slice head)
     if (c->pos == c->in->end && c->pos > c->head_end && !x->in.done)
         c->pos = c->in->end = c->head_end;
     if (status == GW_NOMEM) {
-        gw_exchange_abort(x, "out of memory");
+        request_out_of_memory(x);
         return;
     }
     if (status == GW_RESET || status == GW_EOF) {
@@ -153,7 +162,10 @@ bool gw_relay_response(gw_exchange *x, gw_slice head)
         if (used < 0) {
             x->response.headers.count = 0;
             x->response.headers.present = 0;
-            gw_forward_failed(x, 502, used == GW_NOMEM ? "out of memory" : reason, used == GW_NOMEM ? GW_FAULT_OURS : GW_FAULT_BAD);
+            if (used == GW_NOMEM)
+                gw_forward_out_of_memory(x);
+            else
+                gw_forward_failed(x, 502, reason, GW_FAULT_BAD);
             return false;
         }
     }
@@ -172,6 +184,10 @@ bool gw_relay_response(gw_exchange *x, gw_slice head)
             gw_buffer_give(&e->buffers, b);
             up->in = NULL;
         }
+    }
+    if (status == GW_NOMEM) {
+        gw_exchange_out_of_memory(x);
+        return false;
     }
     if (status != GW_OK && status != GW_AGAIN) {
         gw_exchange_client_ended(x, GW_RESET);

@@ -24,7 +24,7 @@ void gw_reply_error(gw_exchange *x, int status, const char *error)
     size_t cap = 512;
     char *bytes = gw_arena_bytes(&x->arena, cap);
     if (!bytes) {
-        gw_exchange_abort(x, "out of memory");
+        gw_exchange_out_of_memory(x);
         return;
     }
     /* What went wrong inside is for the log; the client of a 5xx learns the kind only. */
@@ -133,6 +133,10 @@ void gw_reply_send(gw_exchange *x)
     x->state = GW_X_REPLY;
     x->response_started = true;
     int status = gw_stream_write(&x->client->stream, iov, n);
+    if (status == GW_NOMEM) {
+        gw_exchange_out_of_memory(x);
+        return;
+    }
     if (status != GW_OK && status != GW_AGAIN) {
         gw_exchange_client_ended(x, GW_RESET);
         return;

@@ -36,6 +36,10 @@ static int note_single(gw_reading *g, const gw_header *f, bool again)
     case GW_H_CONTENT_LENGTH:
         if (again)
             return gw_refuse(g->bad, 400, "repeated Content-Length");
+        /* http-parser takes spaces behind the digits, but no tabs: what one reader refuses, both do. */
+        for (const char *behind = f->value.ptr + f->value.len; *behind != '\r'; behind++)
+            if (gw_unlikely(*behind == '\t'))
+                return gw_refuse(g->bad, 400, "malformed Content-Length");
         g->length = f->value;
         return g->coding.ptr ? gw_refuse(g->bad, 400, "Content-Length with Transfer-Encoding") : 0;
     case GW_H_TRANSFER_ENCODING:

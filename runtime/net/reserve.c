@@ -76,6 +76,11 @@ void *gw_reserve_realloc(void *ptr, size_t size, void *(*grow)(void *ptr, size_t
     return got;
 }
 
+bool gw_reserve_owns(const void *ptr)
+{
+    return inside(ptr);
+}
+
 size_t gw_reserve_used(void)
 {
     pthread_mutex_lock(&lock);

@@ -1,4 +1,5 @@
-/* Memory for libev's own tables, which it cannot do without: it aborts the process when an allocation fails.
+/* Memory for what cannot do without: libev's own tables (it aborts the process when an allocation fails), and the little that LuaJIT
+ * crashes without (script/luajit.h).
  *
  * A region of addresses is set aside at the start and touched only when malloc says no. The tables are few and double when they grow
  * (they are as long as the highest descriptor, or the events of a turn), so a region of this size outlasts every growth that a
@@ -16,6 +17,9 @@ void gw_reserve_open(void);
 /* realloc and (size 0) free, where `grow` is realloc or a stand-in for it that specs let fail; the region when it gives NULL. NULL
  * when the region is used up too. Any thread. */
 void *gw_reserve_realloc(void *ptr, size_t size, void *(*grow)(void *ptr, size_t size));
+
+/* The pointer is to a block of the region. */
+bool gw_reserve_owns(const void *ptr);
 
 /* Bytes of the region that are in use. */
 size_t gw_reserve_used(void);

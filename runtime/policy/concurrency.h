@@ -8,7 +8,10 @@
  *
  * A word with nobody in flight is free, so there is nothing to evict, and the table needs room only for keys with requests in flight.
  * When a window is full of those, a new key is refused. Keys that share 48 bits and a neighbourhood share one cap (one pair in about a
- * million tables of a million keys in flight at once). */
+ * million tables of a million keys in flight at once).
+ *
+ * When the first requests of a key meet, they may take two words; each looks again, and goes back to one. A third that joins a word in that
+ * instant stays there until it leaves, so that the key may have so many above its cap for as long; nothing is ever lost. */
 #ifndef GW_POLICY_CONCURRENCY_H
 #define GW_POLICY_CONCURRENCY_H
 

@@ -9,7 +9,9 @@
 _Static_assert(sizeof(gw_key_slot) == 16, "a slot is 16 bytes: with GW_KEY_SLOTS_EACH that is what a key costs");
 _Static_assert(sizeof(gw_key_table) == 2 * GW_CACHE_LINE, "as said in the header");
 
-#define REF_MOST 3
+#define CLAIMED ((uint64_t)0) /* ref of a slot whose claim is not settled */
+#define SETTLED ((uint64_t)1) /* and of one that is, without hits */
+#define REF_MOST ((uint64_t)3)
 #define HUGE_PAGE ((size_t)2 << 20)
 #define SWEEP_LEAST 192 /* slots the hand looks at before it takes the least referenced of them: 64 keys of a full table */
 
@@ -68,7 +70,7 @@ static unsigned score(const gw_key_table *t, const gw_key_slot *slot, uint64_t t
     enum gw_key_worth worth = t->worth(t, slot, tag & ~GW_KEY_REF_MASK, now);
     if (worth == GW_KEY_IDLE)
         return 0;
-    return 1 + (unsigned)(tag & GW_KEY_REF_MASK) + (worth == GW_KEY_PRECIOUS ? REF_MOST + 1 : 0);
+    return (unsigned)(tag & GW_KEY_REF_MASK) + (worth == GW_KEY_PRECIOUS ? REF_MOST + 1 : 0);
 }
 
 /* Moves the hand until it has evicted a key. False: there was nobody. */
@@ -86,15 +88,15 @@ static bool evict(gw_key_table *t, int64_t now)
         }
         gw_key_slot *slot = t->slots + atomic_fetch_add_explicit(&t->hand, 1, memory_order_relaxed) % t->slot_count;
         uint64_t tag = atomic_load_explicit(&slot->tag, memory_order_acquire);
-        if (tag == 0)
+        if (tag == 0 || (tag & GW_KEY_REF_MASK) == CLAIMED)
             continue;
         unsigned s = score(t, slot, tag, now);
-        if (s <= 1) {
+        if (s <= SETTLED) {
             if (atomic_compare_exchange_strong(&slot->tag, &tag, 0))
                 return true;
             continue;
         }
-        if (tag & GW_KEY_REF_MASK) {
+        if ((tag & GW_KEY_REF_MASK) > SETTLED) {
             uint64_t lower = tag - 1;
             if (!atomic_compare_exchange_strong(&slot->tag, &tag, lower))
                 continue;
@@ -120,33 +122,39 @@ static bool claim(gw_key_slot *slot, uint64_t old, uint64_t tag)
     return true;
 }
 
-/* Another slot of the window has the same key. */
-static bool is_twice(const gw_key_table *t, const gw_key_slot *mine, uint64_t tag)
+/* Gives a claim back, if it is still not settled. */
+static void give_back(gw_key_table *t, gw_key_slot *slot, uint64_t tag)
 {
-    const gw_key_slot *window = window_of(t, tag);
-    for (int i = 0; i < GW_KEY_WINDOW; i++) {
-        if (window + i != mine && (atomic_load(&window[i].tag) & ~GW_KEY_REF_MASK) == tag)
-            return true;
-    }
-    return false;
+    uint64_t claimed = tag | CLAIMED;
+    if (atomic_compare_exchange_strong(&slot->tag, &claimed, 0))
+        atomic_fetch_sub(&t->held, 1);
 }
 
-/* Gives up a slot that was claimed for nothing. */
-static void withdraw(gw_key_table *t, gw_key_slot *slot, uint64_t tag)
+/* Decides on a claim, be it one's own or another thread's: true when the slot is the key's, and it was this thread that settled it. */
+static bool settle(gw_key_table *t, gw_key_slot *slot, uint64_t tag)
 {
-    uint64_t now_there = atomic_load(&slot->tag);
-    while ((now_there & ~GW_KEY_REF_MASK) == tag) {
-        if (atomic_compare_exchange_weak(&slot->tag, &now_there, 0)) {
-            atomic_fetch_sub(&t->held, 1);
-            return;
+    gw_key_slot *window = window_of(t, tag);
+    for (gw_key_slot *other = window; other < window + GW_KEY_WINDOW; other++) {
+        uint64_t there = atomic_load(&other->tag);
+        if (other == slot || (there & ~GW_KEY_REF_MASK) != tag)
+            continue;
+        if ((there & GW_KEY_REF_MASK) != CLAIMED || other < slot) {
+            give_back(t, slot, tag);
+            return false;
         }
+        give_back(t, other, tag);
+        /* Still there: it was settled before it could be given back, and wins. */
+        if ((atomic_load(&other->tag) & ~GW_KEY_REF_MASK) == tag)
+            return false;
     }
+    uint64_t claimed = tag | CLAIMED;
+    return atomic_compare_exchange_strong(&slot->tag, &claimed, tag | SETTLED);
 }
 
-/* A slot for a key that is in none; NULL: try again. */
+/* Claims a slot for a key that is in none; NULL: look again. */
 static gw_key_slot *insert(gw_key_table *t, uint64_t tag, int64_t now)
 {
-    gw_key_slot *window = window_of(t, tag), *slot = NULL, *least = window;
+    gw_key_slot *window = window_of(t, tag), *slot = NULL, *least = NULL;
     uint64_t least_tag = 0;
     unsigned least_score = ~0u;
     for (int i = 0; i < GW_KEY_WINDOW && !slot; i++) {
@@ -155,6 +163,10 @@ static gw_key_slot *insert(gw_key_table *t, uint64_t tag, int64_t now)
             slot = window + i;
             break;
         }
+        if ((there & ~GW_KEY_REF_MASK) == tag)
+            return NULL;
+        if ((there & GW_KEY_REF_MASK) == CLAIMED)
+            continue;
         unsigned s = score(t, window + i, there, now);
         if (s < least_score) {
             least = window + i;
@@ -164,7 +176,7 @@ static gw_key_slot *insert(gw_key_table *t, uint64_t tag, int64_t now)
     }
     if (gw_unlikely(!slot)) {
         /* The window is full, though the table is at most a third full: one goes for another, and the number held stays. */
-        if (!claim(least, least_tag, tag))
+        if (!least || !claim(least, least_tag, tag | CLAIMED))
             return NULL;
         slot = least;
     } else {
@@ -177,14 +189,10 @@ static gw_key_slot *insert(gw_key_table *t, uint64_t tag, int64_t now)
                 break;
             }
         } while (!atomic_compare_exchange_weak(&t->held, &held, held + 1));
-        if (!claim(slot, 0, tag)) {
+        if (!claim(slot, 0, tag | CLAIMED)) {
             atomic_fetch_sub(&t->held, 1);
             return NULL;
         }
-    }
-    if (gw_unlikely(is_twice(t, slot, tag))) {
-        withdraw(t, slot, tag);
-        return NULL;
     }
     return slot;
 }
@@ -194,14 +202,20 @@ gw_key_slot *gw_key_table_get(gw_key_table *t, uint64_t tag, int64_t now)
     for (;;) {
         gw_key_slot *slot = gw_key_table_find(t, tag);
         if (gw_likely(slot != NULL)) {
-            uint64_t there = atomic_load_explicit(&slot->tag, memory_order_relaxed);
-            if ((there & GW_KEY_REF_MASK) < REF_MOST && (there & ~GW_KEY_REF_MASK) == tag)
+            uint64_t there = atomic_load_explicit(&slot->tag, memory_order_acquire), ref = there & GW_KEY_REF_MASK;
+            if (gw_unlikely((there & ~GW_KEY_REF_MASK) != tag))
+                continue;
+            if (gw_likely(ref == REF_MOST))
+                return slot;
+            if (ref != CLAIMED) {
                 atomic_compare_exchange_strong_explicit(&slot->tag, &there, there + 1, memory_order_relaxed,
                                                         memory_order_relaxed);
-            return slot;
+                return slot;
+            }
+        } else {
+            slot = insert(t, tag, now);
         }
-        slot = insert(t, tag, now);
-        if (slot)
+        if (slot && settle(t, slot, tag))
             return slot;
     }
 }

@@ -8,17 +8,23 @@
  *
  * - `check` repeats 8 bits of the tag. A thread that is still at work for a key that was evicted meanwhile writes the old key's check,
  *   and the new key's readers see that those 56 bits are not theirs; they read as 0, which must mean "nothing known".
- * - Eviction is generalised CLOCK: a hit raises ref (to at most 3), the hand lowers it, and takes the first that has none left.
- *   A new key has none, so a flood of keys that are seen once evicts its own kind, and a key that is asked for once a turn of the hand
+ * - ref: 0: the slot is claimed, but the claim is not settled; else 1 and the hits that CLOCK knows of, at most 2.
+ * - Eviction is generalised CLOCK: a hit raises ref, the hand lowers it, and takes the first that has no hits left. A new key has none, so a flood of keys that are seen once evicts its own kind, and a key that is asked for once a turn of the hand
  *   stays. Before all that, whatever the user says is not worth keeping (idle) goes first. At most `most` keys are held, exactly.
  * - Keys are known by 62 bits of SipHash-1-3 with the process's secret. Two keys that share them share one state: among a million keys
  *   one in nine million tables has such a pair, and nobody who lacks the secret can choose one. So keys may have any length and contents,
  *   and a key costs 48 bytes: three slots of 16.
- * - Two threads that bring the same new key at the same moment may claim two slots; each looks again afterwards, and withdraws. */
+ * - Threads that bring the same new key at the same moment may claim several slots. So a claim is settled before anybody uses the slot:
+ *   whoever meets one that is not (its maker need not come back) looks through the window; a settled slot of the same key wins over all
+ *   claims, else the first claim does, and the others are given back. One compare-and-swap on the tag decides it. */
 #ifndef GW_POLICY_KEYED_TABLE_H
 #define GW_POLICY_KEYED_TABLE_H
 
 #include "policy/now.h"
+
+#ifndef GW_CDEF
+#include <stdatomic.h>
+#endif
 
 #define GW_KEY_WINDOW 32      /* slots a key may stand in */
 #define GW_KEY_SLOTS_EACH 3   /* slots for each key that may be held */
@@ -75,7 +81,7 @@ gw_key_slot *gw_key_table_get(gw_key_table *t, uint64_t tag, int64_t now);
 
 static inline bool gw_key_is(const gw_key_slot *slot, uint64_t tag)
 {
-    return (__atomic_load_n(&slot->tag, __ATOMIC_ACQUIRE) & ~GW_KEY_REF_MASK) == tag;
+    return (atomic_load_explicit(&slot->tag, memory_order_acquire) & ~GW_KEY_REF_MASK) == tag;
 }
 
 /* The user's 56 bits, 0 when the word is another key's. */

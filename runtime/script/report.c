@@ -106,7 +106,8 @@ void gw_script_report(gw_task *t, gw_exchange *x, int status)
 
 void gw_script_report_memory(gw_exchange *x)
 {
-    log_failure(x, GW_SLICE("not enough memory for the script"), GW_NO_SLICE);
+    if (gw_engine_out_of_memory(x->engine, NULL))
+        log_failure(x, GW_SLICE("not enough memory for the script"), GW_NO_SLICE);
 }
 
 /* ---- gateway.log ---- */

@@ -6,7 +6,7 @@
 
 /* A coroutine ended with an error (status of lua_resume; LUA_YIELD: it yielded by itself): its message and traceback, the route and the id. */
 void gw_script_report(gw_task *t, struct gw_exchange *x, int status);
-/* There was no memory for the coroutine. */
+/* There was no memory for the coroutine. (One line a second of this kind; the requests' own lines say "script error".) */
 void gw_script_report_memory(struct gw_exchange *x);
 /* Collects garbage, so that the next request finds memory. */
 void gw_script_collect(gw_state *s);

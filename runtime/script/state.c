@@ -1,6 +1,8 @@
 #include "script/state.h"
 #include "base/clock.h"
+#include "net/reserve.h"
 #include "script/embedded.h"
+#include "script/luajit.h"
 #include "script/task.h"
 #include "script/yaml.h"
 #include <lauxlib.h>
@@ -41,6 +43,28 @@ static void *allocate_opening(gw_state *s, void *ptr, size_t old_bytes, size_t b
     return out;
 }
 
+/* Memory that LuaJIT cannot do without (gw_luajit_refuse): beyond the cap, and in need from the reserve. */
+static void *lend(gw_state *s, size_t bytes)
+{
+    void *out = gw_reserve_realloc(NULL, bytes, realloc);
+    if (out && gw_reserve_owns(out))
+        s->lent++;
+    return out;
+}
+
+static void *allocate_lent(gw_state *s, void *ptr, size_t old_bytes, size_t bytes)
+{
+    void *out = bytes ? malloc(bytes) : NULL;
+    if (bytes && !out)
+        return bytes <= old_bytes ? ptr : NULL;
+    if (out)
+        memcpy(out, ptr, old_bytes < bytes ? old_bytes : bytes);
+    gw_reserve_realloc(ptr, 0, realloc);
+    s->lent--;
+    s->used += bytes - old_bytes;
+    return out;
+}
+
 static void *allocate(void *data, void *ptr, size_t old_bytes, size_t bytes)
 {
     gw_state *s = data;
@@ -48,18 +72,21 @@ static void *allocate(void *data, void *ptr, size_t old_bytes, size_t bytes)
         return allocate_opening(s, ptr, old_bytes, bytes);
     if (!ptr)
         old_bytes = 0;
+    if (gw_unlikely(s->lent > 0) && gw_reserve_owns(ptr))
+        return allocate_lent(s, ptr, old_bytes, bytes);
     if (bytes == 0) {
         free(ptr);
         s->used -= old_bytes;
         return NULL;
     }
-    if (gw_unlikely(bytes > old_bytes && bytes - old_bytes > s->most - s->used))
-        return NULL;
-    void *out = realloc(ptr, bytes);
+    void *out = NULL;
+    if (gw_likely(bytes <= old_bytes || (bytes - old_bytes <= s->most && s->used <= s->most - (bytes - old_bytes))))
+        out = realloc(ptr, bytes);
     if (gw_unlikely(!out)) {
-        if (bytes > old_bytes)
+        if (bytes <= old_bytes)
+            out = ptr; /* Lua relies on shrinking never to fail */
+        else if (gw_luajit_refuse(s->L) || ptr || !(out = lend(s, bytes)))
             return NULL;
-        out = ptr; /* Lua relies on shrinking never to fail */
     }
     s->used += bytes - old_bytes;
     return out;
@@ -232,6 +259,7 @@ static int open_libraries(lua_State *L)
 /* A state with the libraries of Lua. False: memory is out. */
 static bool open_state(gw_state *s)
 {
+    gw_luajit_learn();
     spare *b = malloc(sizeof *b);
     if (!b)
         return false;

@@ -38,7 +38,8 @@ typedef struct gw_read_list { /* paths that were read, without doubles, in the o
 typedef struct gw_state {
     lua_State *L;
     size_t used, most;       /* bytes of Lua memory */
-    struct spare *opening;   /* while lua_newstate runs; NULL after */
+    struct spare *opening;   /* while the libraries are opened; NULL after */
+    uint32_t lent;           /* blocks that are in the reserve */
     uint32_t index;          /* of the worker */
     const char *library;     /* folder of lua/gateway; NULL: built in */
     gw_read_list files;      /* found by require */

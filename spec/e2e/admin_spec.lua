@@ -28,18 +28,24 @@ describe("admin:", function()
 
   it("/status tells generation, workers, connections and the last reload", function()
     peers.run(function()
-      local clients = {}
+      local clients, bodies = {}, 0
       for i = 1, 5 do
         clients[i] = g:client()
-        assert.equal(200, clients[i]:ask("/fixed").status)
+        local response = clients[i]:ask("/fixed")
+        assert.equal(200, response.status)
+        bodies = bodies + #response.body
       end
       local status = g:status()
       assert.equal("serving", status.state)
       assert.equal(1, status.generation.number)
       assert.equal(2, #status.workers)
-      local accepted = 0
-      for _, worker in ipairs(status.workers) do accepted = accepted + worker.connections.accepted end
+      local accepted, out, requests = 0, 0, 0
+      for _, worker in ipairs(status.workers) do
+        accepted, out, requests = accepted + worker.connections.accepted, out + worker.bytes.out, requests + worker.requests
+      end
       assert.equal(5, accepted)
+      assert.equal(5, requests)
+      assert.equal(bodies, out)
       assert.same({ { address = "127.0.0.1:" .. g.port } }, status.listeners)
       assert.equal("users", status.upstreams[1].name)
       assert.equal(g.backends[1].at, status.upstreams[1].endpoints[1].address)

@@ -110,6 +110,7 @@ local refused = {
   { "Content-Length 0x10", lines(GET, HOST, "Content-Length: 0x10"), 400, "malformed Content-Length" },
   { "Content-Length 5, 5", lines(GET, HOST, "Content-Length: 5, 5"), 400, "malformed Content-Length" },
   { "Content-Length 5 5", lines(GET, HOST, "Content-Length: 5 5"), 400, "malformed Content-Length" },
+  { "a tab behind Content-Length", lines(GET, HOST, "Content-Length: 5\t"), 400, "malformed Content-Length" },
   { "Content-Length 5.0", lines(GET, HOST, "Content-Length: 5.0"), 400, "malformed Content-Length" },
   { "Content-Length 5,", lines(GET, HOST, "Content-Length: 5,"), 400, "malformed Content-Length" },
   { "Content-Length in quotes", lines(GET, HOST, 'Content-Length: "5"'), 400, "malformed Content-Length" },

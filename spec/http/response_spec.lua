@@ -30,6 +30,7 @@ local refused = {
   { "two Content-Lengths", lines(OK, "Content-Length: 5", "Content-Length: 6") },
   { "two equal Content-Lengths", lines(OK, "Content-Length: 5", "Content-Length: 5") },
   { "a list of Content-Lengths", lines(OK, "Content-Length: 5, 5"), "malformed Content-Length" },
+  { "a tab behind Content-Length", lines(OK, "Content-Length: 5\t"), "malformed Content-Length" },
   { "empty Content-Length", lines(OK, "Content-Length:"), "empty Content-Length" },
   { "signed Content-Length", lines(OK, "Content-Length: +5"), "malformed Content-Length" },
   { "huge Content-Length", lines(OK, "Content-Length: 99999999999999999999") },

@@ -92,6 +92,16 @@ describe("adaptive concurrency limit", function()
     end
   end)
 
+  it("does not take its own queue for the backend's latency, however long it lasts", function()
+    local a = adaptive { interval = 0.05, tolerance = 3, most = 10000 }
+    local now = rounds(a, 20, 0, 20, saturating(40, 0.05))
+    for _ = 1, 20 do
+      now = rounds(a, 300, now, 10000, saturating(40, 0.05))
+      local limit = C.gw_adaptive_limit(a)
+      assert.is_true(limit >= 30 and limit <= 180, limit .. " for 40")
+    end
+  end)
+
   it("learns that the backend has become slower", function()
     local a = adaptive { initial = 50, most = 60 }
     local now = rounds(a, 50, 0, 1000, function() return 0.05 end)

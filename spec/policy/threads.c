@@ -6,6 +6,7 @@
  * All threads of a round start at once, and ask in a time that moves on under their hands. */
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,6 +44,18 @@ static int64_t tick(int64_t ns)
 static void wait_for_all(void)
 {
     pthread_barrier_wait(&barrier);
+}
+
+/* The same, but awake: who wakes from a barrier one after the other never meets. */
+static void start_together(void)
+{
+    static _Atomic long arrived;
+    wait_for_all();
+    long all = (arrived++ / threads + 1) * threads;
+    for (int spins = 0; arrived < all; spins++) {
+        if (spins % 1000 == 999)
+            sched_yield();
+    }
 }
 
 /* Asks, while time moves on, far more than is there; then at one last moment until it is refused. So all that there ever was is taken. */
@@ -109,7 +122,7 @@ static void run_new_clients(int id)
     for (int i = 0; i < rounds; i++) {
         char key[32];
         int len = snprintf(key, sizeof key, "client %d", i);
-        wait_for_all();
+        start_together();
         for (int n = 0; n < 3; n++) {
             if (gw_client_limiter_allow(clients, key, (size_t)len, 1, SECOND) == 0)
                 atomic_fetch_add(&admitted, 1);
@@ -154,20 +167,25 @@ static void run_concurrency(int id)
     }
 }
 
+/* Each round a new key, so that its first requests meet, and may claim two words. */
 static void run_keyed_concurrency(int id)
 {
-    char other[16];
-    int len = snprintf(other, sizeof other, "own %d", id);
-    /* One place of the key is held throughout, so that its word stays. */
-    int held = gw_keyed_concurrency_enter(keyed_concurrency, other, (size_t)len);
+    (void)id;
     for (int i = 0; i < rounds; i++) {
-        int place = gw_keyed_concurrency_enter(keyed_concurrency, "shared", 6);
-        if (place >= 0) {
+        char key[32];
+        int len = snprintf(key, sizeof key, "key %d", i);
+        start_together();
+        int place = gw_keyed_concurrency_enter(keyed_concurrency, key, (size_t)len);
+        if (place >= 0)
             check_inside(2);
-            gw_keyed_concurrency_leave(keyed_concurrency, place);
-        }
+        else
+            atomic_fetch_add(&twice, 1);
+        wait_for_all();
+        if (id == 0 && gw_keyed_concurrency_in_flight(keyed_concurrency, key, (size_t)len) != (threads < 2 ? 1u : 2u))
+            atomic_fetch_add(&extra, 1);
+        wait_for_all();
+        gw_keyed_concurrency_leave(keyed_concurrency, place);
     }
-    gw_keyed_concurrency_leave(keyed_concurrency, held);
 }
 
 static void run_adaptive(int id)
@@ -195,7 +213,7 @@ static void run_probes(int id)
             atomic_fetch_add(&clock_ns, 10 * SECOND);
             passed = 0;
         }
-        wait_for_all();
+        start_together();
         int64_t now = clock_ns;
         int tickets[8];
         for (int n = 0; n < 8; n++) {
@@ -214,6 +232,7 @@ static void run_probes(int id)
         if (i % 3 == 2) {
             /* lost: after the lease, exactly 3 again, and the late results of the first three count for nothing */
             now += 5 * SECOND;
+            start_together();
             for (int n = 0; n < 8; n++) {
                 if (gw_breaker_allow(breaker, now) != GW_BREAKER_REFUSED)
                     atomic_fetch_add(&passed, 1);
@@ -243,7 +262,7 @@ static void run_trips(int id)
             gw_breaker_reset(breaker);
         wait_for_all();
         int ticket = gw_breaker_allow(breaker, 0);
-        wait_for_all();
+        start_together();
         for (int n = 0; n < 5; n++)
             gw_breaker_failure(breaker, ticket, 0);
         wait_for_all();
