@@ -8,7 +8,7 @@ local traffic = {}
 local share = { type = "number", min = 0, max = 1 }
 local count = { type = "integer", min = 1, max = 1000000 }
 local YEAR = 366 * 86400
--- Durations here have a bound: none of them is meant to be longer, and sums of nanoseconds stay small. `least`: 0 would mean something else.
+-- Durations here have a bound: none of them is meant to be longer, and sums of nanoseconds stay small. 0 would often mean something else.
 local function duration(least) return { type = "duration", min = least or 0.001, max = YEAR } end
 
 local active_fields = {
@@ -218,7 +218,7 @@ local function concurrency_of(value, report)
   end
   local most = type(value) == "number" and check.value(value, count, "concurrency", report)
   if type(value) ~= "number" then
-    report(("concurrency: expected a whole number, \"adaptive\" or the settings of an adaptive limit, found %s"):format(check.describe(value)))
+    report("concurrency: expected a whole number, \"adaptive\" or the settings of an adaptive limit, found " .. check.describe(value))
   end
   return most and { most = most } or nil
 end

@@ -122,7 +122,9 @@ gw_endpoint *gw_attempt_pick(gw_exchange *x, bool again)
     gw_endpoint_set *set = atomic_load_explicit(&u->set, memory_order_acquire);
     if (gw_unlikely(gw_upstream_health_moved(u, set)))
         gw_upstream_health_look(u, set);
-    gw_balancer_query query = {.random = gw_random_next(&e->random), .now = now_ns(x)};
+    gw_balancer_query query = {.now = now_ns(x)};
+    if (u->by_chance)
+        query.random = gw_random_next(&e->random);
     if (gw_unlikely(u->by_key))
         query.key = key_of(x);
     if (gw_unlikely(atomic_load_explicit(&set->eligible, memory_order_relaxed) < set->count))

@@ -60,7 +60,7 @@ void gw_forward_release(gw_exchange *x, bool reusable);
 void gw_forward_respond(gw_exchange *x);
 /* What went wrong: bits that gw_retry_spec's `on` names, and others. */
 enum {
-    GW_FAULT_OURS = 0,                    /* says nothing of the endpoint */
+    GW_FAULT_OURS = 0, /* says nothing of the endpoint */
     GW_FAULT_CONNECT = GW_RETRY_CONNECT,
     GW_FAULT_RESET = GW_RETRY_RESET,
     GW_FAULT_TIMEOUT = GW_RETRY_TIMEOUT,
@@ -77,7 +77,9 @@ void gw_forward_broke(gw_exchange *x, const char *error);
 static inline double gw_forward_patience(const gw_exchange *x)
 {
     double try = x->upstream->retry.per_try, first = x->upstream->timeouts.first_byte;
-    return gw_unlikely(try > 0) && (try < first || first <= 0) ? try : first;
+    return gw_unlikely(try > 0) && (try < first || first <= 0) ?
+    try : first
+        ;
 }
 void gw_upconn_close(gw_upconn *up);
 void gw_endpoint_unhold(gw_engine *e, gw_endpoint *endpoint);

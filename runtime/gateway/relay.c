@@ -153,7 +153,8 @@ bool gw_relay_response(gw_exchange *x, gw_slice head)
         if (used < 0) {
             x->response.headers.count = 0;
             x->response.headers.present = 0;
-            gw_forward_failed(x, 502, used == GW_NOMEM ? "out of memory" : reason, used == GW_NOMEM ? GW_FAULT_OURS : GW_FAULT_BAD);
+            gw_forward_failed(x, 502, used == GW_NOMEM ? "out of memory" : reason,
+                              used == GW_NOMEM ? GW_FAULT_OURS : GW_FAULT_BAD);
             return false;
         }
     }

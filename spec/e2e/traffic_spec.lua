@@ -247,7 +247,7 @@ describe("a breaker", function()
   it("a probe whose client goes away frees its place", function()
     with(start("breaker = { failures = 1, open_for = 0.2 }", 1), function(g)
       local mode, held = "fail", false
-      g.backends[1]:answer(function(request, conn)
+      g.backends[1]:answer(function(_, conn)
         if mode == "hold" then
           held = true
           conn:wait_end()
@@ -511,7 +511,7 @@ describe("two endpoints, retries on:", function()
       backends = 2, workers = 2,
       script = [[${prelude}
         gateway.route "/" { to = gateway.upstream "u" { "${backend1}", "${backend2}",
-          retry = { attempts = 3, on = { "connect", "reset", "timeout", "502-504" }, budget = { share = 1, minimum = 10 }, backoff = 0.005 },
+          retry = { attempts = 3, on = { "connect", "reset", "timeout", "502-504" }, budget = 1, backoff = 0.005 },
           breaker = { failures = 3, open_for = 0.2 }, health = { passive = { min_requests = 5, eject_for = 0.3 } } } }]],
     }
     with(g, function()
