@@ -36,8 +36,8 @@ local breaker_fields = {
 
 local retry_fields = {
   attempts = { type = "integer", min = 1, max = 10, default = 2 }, on = { type = "any" }, budget = { type = "any" },
-  non_idempotent = { type = "boolean", default = false }, per_try = duration(), backoff = { type = "any" },
-  body = { type = "size", max = 16 * 1024 ^ 2, default = 64 * 1024 }, hedge = { type = "any" },
+  non_idempotent = { type = "boolean", default = false }, per_try = duration(), backoff = { type = "any" }, hedge = duration(),
+  body = { type = "size", max = 16 * 1024 ^ 2, default = 64 * 1024 },
 }
 
 local adaptive_fields = {
@@ -177,10 +177,7 @@ local retry_words = { connect = true, reset = true, timeout = true }
 local function retry_of(value, report)
   local out = section(value, "retry", retry_fields, report)
   if not out then return nil end
-  if out.hedge ~= nil then
-    report("retry: option \"hedge\" is not available in this version")
-    out.hedge = nil
-  end
+  if out.hedge and out.attempts == 1 then report("retry.hedge: expected attempts of at least 2 beside it, found 1") end
   local list, words = statuses(out.on == nil and { "connect", "reset", "502-504" } or out.on, "retry.on", report, retry_words)
   out.on = { connect = words.connect, reset = words.reset, timeout = words.timeout }
   out.statuses = list

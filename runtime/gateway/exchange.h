@@ -28,6 +28,7 @@
 
 typedef struct gw_client gw_client;
 typedef struct gw_upconn gw_upconn;
+typedef struct gw_try gw_try;
 
 enum gw_exchange_state {
     GW_X_START,
@@ -68,6 +69,7 @@ typedef struct gw_exchange {
     gw_engine *engine;
     gw_client *client;
     gw_upconn *up;
+    gw_try *aside; /* a second try under way; NULL: none. hedge.c */
     gw_generation *generation;
     const gw_route *route;       /* NULL: none matched */
     gw_upstream *upstream;       /* chosen by the route's target or by Lua; NULL: none yet */
@@ -107,7 +109,7 @@ typedef struct gw_exchange {
     bool counted : 1;     /* in the endpoint's live requests: a try is under way */
     bool marked : 1;      /* the last try failed: another endpoint first */
     bool keyed : 1;       /* `key` is set */
-    bool pausing : 1;     /* `pause` is in use */
+    bool pausing : 1;     /* `pause` is in use, here or for a hedge */
     bool keep_wanted : 1; /* the body is gathered so that it can be sent again */
     bool try_head : 1;    /* of this try: its response head came */
     bool try_failed : 1;  /* of this try: it speaks against the endpoint */

@@ -153,6 +153,7 @@ static void build_retry(gw_builder *b, gw_upstream *u, int at)
     r->per_try = gw_spec_number(L, retry, "per_try", 0);
     r->backoff = gw_spec_number(L, retry, "backoff", 0);
     r->backoff_most = gw_spec_number(L, retry, "backoff_most", 0);
+    r->hedge = gw_spec_number(L, retry, "hedge", 0);
     r->body_bytes = (uint64_t)gw_spec_number(L, retry, "body", 0);
     spec_statuses(L, retry, "statuses", r->statuses);
     if (gw_spec_table(L, retry, "on")) {

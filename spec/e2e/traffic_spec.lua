@@ -428,6 +428,102 @@ describe("a retry", function()
   end)
 end)
 
+describe("a hedge", function()
+  -- The first backend takes its time for /late and hangs for ever for /hang, until its connection ends.
+  local function slow_first(g)
+    local ended = 0
+    g.backends[1]:answer(function(request, conn)
+      if request.target == "/hang" then
+        conn:wait_end()
+        ended = ended + 1
+        return nil
+      end
+      if request.target == "/late" then peers.sleep(0.3) end
+      if request.target == "/reset" then peers.sleep(0.15) conn:reset() return nil end
+      return { body = "1" }
+    end)
+    return function() return ended end
+  end
+
+  it("begins when the answer is late; the first answer wins, the other try is cancelled", function()
+    with(start('retry = { hedge = 0.05 }, breaker = { failures = 1, open_for = 60 }', 2, { "", "backup = true" }), function(g)
+      local ended = slow_first(g)
+      g.backends[2]:answer { body = "2" }
+      local client = g:client()
+      for i = 1, 3 do
+        assert.equal("2", client:ask("/hang").body)
+        peers.eventually(function() return ended() == i end, "the first try's end")
+      end
+      assert.equal("1", client:ask("/").body) -- cancelled is not failed: the breaker is closed
+      assert.equal("2", client:ask({ method = "PUT", path = "/hang", body = "hello" }).body)
+      assert.equal("hello", g.backends[2].requests[#g.backends[2].requests].body)
+      nothing_in_flight(g)
+    end)
+  end)
+
+  it("may lose against the first try", function()
+    with(start('retry = { hedge = 0.05 }', 2, { "", "backup = true" }), function(g)
+      slow_first(g)
+      local ended = false
+      g.backends[2]:answer(function(_, conn) conn:wait_end() ended = true return nil end)
+      local client = g:client()
+      assert.equal("1", client:ask("/late").body)
+      peers.eventually(function() return ended end, "the second try's end")
+      nothing_in_flight(g)
+    end)
+  end)
+
+  it("outlives a first try that fails, and fails for itself", function()
+    with(start('retry = { hedge = 0.05, on = { "connect" } }', 2, { "", "backup = true" }), function(g)
+      slow_first(g)
+      local mode = "late"
+      g.backends[2]:answer(function(_, conn)
+        if mode == "reset" then conn:reset() return nil end
+        peers.sleep(0.4)
+        return { body = "2" }
+      end)
+      local client = g:client()
+      assert.equal("2", client:ask("/reset").body)
+      mode = "reset"
+      assert.equal("1", client:ask("/late").body) -- the second fails, the first goes on
+      assert.equal(502, client:ask("/reset").status) -- both
+      nothing_in_flight(g)
+    end)
+  end)
+
+  it("is not for what is quick, for POST, or without anybody else", function()
+    with(start('retry = { hedge = 0.05 }', 2, { "", "backup = true" }), function(g)
+      slow_first(g)
+      g.backends[2]:answer { body = "2" }
+      local client = g:client()
+      assert.equal("1", client:ask("/").body)
+      assert.equal("1", client:ask({ method = "POST", path = "/late", body = "x" }).body)
+      assert.equal(0, #g.backends[2].requests)
+    end)
+    with(start('retry = { hedge = 0.05 }', 1), function(g)
+      slow_first(g)
+      assert.equal("1", g:client():ask("/late").body)
+      assert.equal(1, #g.backends[1].requests)
+    end)
+  end)
+
+  it("ends with its client, and with the total time", function()
+    with(start('retry = { hedge = 0.05 }, timeouts = { total = 0.5 }', 2, { "", "backup = true" }), function(g)
+      local ended = slow_first(g)
+      local ended2, started2 = 0, 0
+      g.backends[2]:answer(function(_, conn) started2 = started2 + 1 conn:wait_end() ended2 = ended2 + 1 return nil end)
+      local client = g:client()
+      assert.equal(504, client:ask("/hang").status)
+      peers.eventually(function() return ended() == 1 and ended2 == 1 end, "the end of both")
+      client:send(message.request { path = "/hang" })
+      peers.eventually(function() return started2 == 2 end, "the second try")
+      client:close()
+      peers.eventually(function() return ended() == 2 and ended2 == 2 end, "the end of both")
+      nothing_in_flight(g)
+    end)
+  end)
+end)
+
 describe("passive health", function()
   it("ejects who fails, keeps it out over a reload, and takes it back", function()
     local g = start('health = { passive = { window = 30, error_rate = 0.5, min_requests = 4, eject_for = 1.5 } }', 2)

@@ -89,7 +89,8 @@ local wrong = {
   { 'gateway.upstream "u" { "a:1", retry = { budget = 2 } }', 'upstream "u": retry.budget: expected a number from 0 to 1, found 2' },
   { 'gateway.upstream "u" { "a:1", retry = { budget = { minmum = 1 } } }',
     'upstream "u": retry.budget: unknown option "minmum" (did you mean "minimum"?)' },
-  { 'gateway.upstream "u" { "a:1", retry = { hedge = 1 } }', 'upstream "u": retry: option "hedge" is not available in this version' },
+  { 'gateway.upstream "u" { "a:1", retry = { hedge = 1, attempts = 1 } }',
+    'upstream "u": retry.hedge: expected attempts of at least 2 beside it, found 1' },
   { 'gateway.upstream "u" { "a:1", retry = 3 }', 'upstream "u": retry: expected a table of options, true or false, found 3' },
   { 'gateway.upstream "u" { "a:1", concurrency = 0 }', 'upstream "u": concurrency: expected a whole number from 1 to 1000000, found 0' },
   { 'gateway.upstream "u" { "a:1", concurrency = "all" }', 'upstream "u": concurrency: expected a whole number, "adaptive" or the settings '
