@@ -282,6 +282,9 @@ function traffic.apply(known, data, report)
   data.concurrency = concurrency_of(known.concurrency, report)
 end
 
+-- Set by chain.lua: gives C the key.
+traffic.tell = function() error("hash_on: no request is served here", 0) end
+
 --- Tells the balancer what to pick by, as the upstream's hash_on function says.
 ---@param request gateway.Request
 ---@param f fun(request: gateway.Request): string|number|nil
@@ -289,7 +292,7 @@ function traffic.key(request, f)
   local value = f(request)
   if type(value) == "number" then value = tostring(value) end
   if type(value) == "string" then
-    require("gateway.ffi").gw_lua_key(request[1], value, #value)
+    traffic.tell(request, value)
   elseif value ~= nil then
     error("hash_on: the function returned " .. check.describe(value) .. ": expected a string, a number or nil", 0)
   end
