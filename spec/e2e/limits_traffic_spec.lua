@@ -174,6 +174,21 @@ describe("a route's limits:", function()
     assert.same({ 200, 429, 429, 200, 200, 429 }, got)
   end)
 
+  it("refusals are counted at /status", function()
+    local function of(name)
+      for _, limit in ipairs(g:status().limits) do
+        if limit.name == name then return limit end
+      end
+    end
+    local before = of("shared")
+    assert.equal("client_limiter", before.kind)
+    for _ = 1, 5 do ask "/shared-a" end
+    local after = of("shared")
+    assert.truthy(after.refused >= before.refused + 2, after.refused)
+    ask "/shared-b"
+    assert.equal(after.refused + 1, of("shared").refused)
+  end)
+
   it("the status of refusals can be another", function()
     assert.equal(200, ask("/status").status)
     local response = ask "/status"
