@@ -247,7 +247,8 @@ bool gw_attempt_head(gw_exchange *x, int status)
 bool gw_attempt_repeatable(const gw_exchange *x)
 {
     return (gw_method_is_idempotent(x->request.method) || x->upstream->retry.non_idempotent) &&
-           (x->request.framing == GW_FRAMING_NONE || x->body_kept);
+           (x->request.framing == GW_FRAMING_NONE || x->body_kept ||
+            (x->request.framing == GW_FRAMING_LENGTH && x->request.content_length == 0));
 }
 
 bool gw_attempt_may_retry(gw_exchange *x, uint32_t fault)

@@ -82,13 +82,8 @@ typedef struct gw_exchange {
     gw_later later;              /* to go on from the loop's top rather than from deep in a call */
     enum gw_exchange_state state;
     gw_slot_mask tried; /* slots of `tried_in` that failed */
-    const gw_endpoint_set *tried_in;
-    uint64_t key;       /* what hash and maglev pick by; when `keyed` */
-    double try_started; /* loop time of the last pick */
-    double retry_after; /* seconds, from the breakers that refused; INFINITY: none did */
     uint32_t attempts;
     int32_t slot;
-    int32_t ticket;         /* the breaker's; with GW_HOLDS_TICKET */
     uint16_t failed_status; /* what the client is told when no other try does better; 0: none failed yet */
     uint8_t held;           /* GW_HOLDS_* */
 
@@ -139,7 +134,12 @@ typedef struct gw_exchange {
     gw_body in, out;                                /* request body from the client, response body from the backend */
     gw_arena arena;
     /* everything above is zeroed at the start, nothing below is */
-    gw_timeout pause; /* before another try; while `pausing` */
+    gw_timeout pause;                /* before another try; while `pausing` */
+    const gw_endpoint_set *tried_in; /* that of the last pick */
+    uint64_t key;                    /* what hash and maglev pick by; when `keyed` */
+    double try_started;              /* loop time of the last pick */
+    double retry_after;              /* seconds, from the breakers that refused; INFINITY: none did */
+    int32_t ticket;                  /* the breaker's; with GW_HOLDS_TICKET */
     gw_ip client_ip;
     char client_ip_text[48];
     char id_text[GW_REQUEST_ID_MAX];

@@ -175,9 +175,11 @@ void gw_forward_failed(gw_exchange *x, int status, const char *error, uint32_t f
         x->marked = true;
     }
     x->error = error; /* for the lines that judging it may log */
-    if (gw_unlikely(x->aside != NULL) && fault != GW_FAULT_TOTAL && fault != GW_FAULT_OURS) {
+    if (gw_unlikely(x->aside != NULL)) {
         gw_hedge_failed(x);
-        return;
+        if (fault != GW_FAULT_TOTAL)
+            return;
+        x->try_failed = true; /* both were too slow */
     }
     gw_forward_release(x, false);
     if (stale) {

@@ -303,6 +303,8 @@ describe("a retry", function()
         local client = g:client()
         for _ = 1, 4 do assert.equal("2", client:ask("/").body) end
         attempts(g, 2)
+        assert.equal("2", client:ask({ method = "PUT", headers = { ["Content-Length"] = "0" } }).body)
+        assert.equal("2", client:ask({ method = "PUT", headers = { ["Content-Length"] = "0" } }).body)
         assert.equal("2", client:ask({ method = "PUT", body = ("x"):rep(5000) }).body)
         assert.equal("2", client:ask({ method = "PUT", body = ("y"):rep(5000) }).body)
         local last = g.backends[2].requests
@@ -319,6 +321,7 @@ describe("a retry", function()
       g.backends[2]:answer { body = "2" }
       local client = g:client()
       assert.equal(503, client:ask({ method = "POST", body = "hello" }).status)
+      assert.equal(503, client:ask({ method = "POST", headers = { ["Content-Length"] = "0" } }).status)
       assert.equal(200, client:ask("/").status)
     end)
     with(start('retry = { on = { 503 }, backoff = 0, non_idempotent = true }', 2, { "", "backup = true" }), function(g)
@@ -540,6 +543,30 @@ describe("passive health", function()
       assert.equal(200, g:reload().status)
       assert.equal("222222", (who(client, 6)))
       peers.eventually(function() return client:ask("/").body == "1" end, "the first one is back", 10)
+    end)
+  end)
+
+  it("a request of an older generation ejects for the present one, too", function()
+    with(start('balance = "least_conn", health = { passive = { min_requests = 1, eject_for = 60 } }', 2), function(g)
+      local held
+      for i, backend in ipairs(g.backends) do
+        backend:answer(function(request)
+          if request.target == "/hold" then
+            held = i
+            peers.eventually(function() return held == false end, "release")
+            return { status = 500 }
+          end
+          return { body = tostring(i) }
+        end)
+      end
+      local slow, client = g:client(), g:client()
+      slow:send(message.request { path = "/hold" })
+      peers.eventually(function() return held end, "the held request")
+      local other = tostring(3 - held)
+      assert.equal(200, g:reload().status)
+      held = false
+      assert.equal(500, slow:read_response().status)
+      assert.equal(other:rep(10), (who(client, 10)))
     end)
   end)
 
