@@ -68,7 +68,7 @@ local function options_of(word, given, fields, more)
   local good, source, now = primitives.options(word, named, fields, function(good, report)
     list, at = endpoints_of(given, report)
     if good.health and #list == 0 then list, at = good.health.list, good.health.at end
-    if #list == 0 then report("expected at least one endpoint, found none") end
+    if #list == 0 and #given == 0 then report("expected at least one endpoint, found none") end
     if more then more(good, report, list) end
   end)
   return good, source, now, list, at

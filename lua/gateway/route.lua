@@ -47,7 +47,7 @@ end
 -- A list of middleware; a single function is taken as a list of one. Entries: { f =, source = }.
 local function middlewares_of(given, path, report)
   local out = {}
-  if given == nil then return out end
+  if given == nil or given == limit.failed then return out end
   if type(given) == "function" or limit.is(given) then given = { given } end
   if type(given) ~= "table" or getmetatable(given) then
     report(("%s: expected a list of functions and plugins, found %s"):format(path, check.describe(given)))

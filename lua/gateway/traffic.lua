@@ -8,7 +8,7 @@ local traffic = {}
 local share = { type = "number", min = 0, max = 1 }
 local count = { type = "integer", min = 1, max = 1000000 }
 local YEAR = 366 * 86400
--- Durations here have a bound: none of them is meant to be longer, and sums of nanoseconds stay small. `least`: 0 would mean something else.
+-- Durations here have a bound: none of them is meant to be longer, and sums of nanoseconds stay small. 0 would often mean something else.
 local function duration(least) return { type = "duration", min = least or 0.001, max = YEAR } end
 
 local active_fields = {
@@ -36,8 +36,8 @@ local breaker_fields = {
 
 local retry_fields = {
   attempts = { type = "integer", min = 1, max = 10, default = 2 }, on = { type = "any" }, budget = { type = "any" },
-  non_idempotent = { type = "boolean", default = false }, per_try = duration(), backoff = { type = "any" },
-  body = { type = "size", max = 16 * 1024 ^ 2, default = 64 * 1024 }, hedge = { type = "any" },
+  non_idempotent = { type = "boolean", default = false }, per_try = duration(), backoff = { type = "any" }, hedge = duration(),
+  body = { type = "size", max = 16 * 1024 ^ 2, default = 64 * 1024 },
 }
 
 local adaptive_fields = {
@@ -177,10 +177,7 @@ local retry_words = { connect = true, reset = true, timeout = true }
 local function retry_of(value, report)
   local out = section(value, "retry", retry_fields, report)
   if not out then return nil end
-  if out.hedge ~= nil then
-    report("retry: option \"hedge\" is not available in this version")
-    out.hedge = nil
-  end
+  if out.hedge and out.attempts == 1 then report("retry.hedge: expected attempts of at least 2 beside it, found 1") end
   local list, words = statuses(out.on == nil and { "connect", "reset", "502-504" } or out.on, "retry.on", report, retry_words)
   out.on = { connect = words.connect, reset = words.reset, timeout = words.timeout }
   out.statuses = list
@@ -218,7 +215,7 @@ local function concurrency_of(value, report)
   end
   local most = type(value) == "number" and check.value(value, count, "concurrency", report)
   if type(value) ~= "number" then
-    report(("concurrency: expected a whole number, \"adaptive\" or the settings of an adaptive limit, found %s"):format(check.describe(value)))
+    report("concurrency: expected a whole number, \"adaptive\" or the settings of an adaptive limit, found " .. check.describe(value))
   end
   return most and { most = most } or nil
 end
@@ -285,6 +282,9 @@ function traffic.apply(known, data, report)
   data.concurrency = concurrency_of(known.concurrency, report)
 end
 
+-- Set by chain.lua: gives C the key.
+traffic.tell = function() error("hash_on: no request is served here", 0) end
+
 --- Tells the balancer what to pick by, as the upstream's hash_on function says.
 ---@param request gateway.Request
 ---@param f fun(request: gateway.Request): string|number|nil
@@ -292,7 +292,7 @@ function traffic.key(request, f)
   local value = f(request)
   if type(value) == "number" then value = tostring(value) end
   if type(value) == "string" then
-    require("gateway.ffi").gw_lua_key(request[1], value, #value)
+    traffic.tell(request, value)
   elseif value ~= nil then
     error("hash_on: the function returned " .. check.describe(value) .. ": expected a string, a number or nil", 0)
   end

@@ -5,7 +5,6 @@
 #include <stdint.h>
 
 int64_t gw_clock_monotonic_ns(void); /* never jumps */
-int64_t gw_clock_coarse_ns(void);    /* the same clock as of the kernel's last tick: some milliseconds behind, a quarter of the cost */
 double gw_clock_wall(void);          /* seconds since 1970 */
 /* "2026-01-31T12:00:00.123Z" into 25 bytes, NUL-terminated. */
 void gw_clock_iso8601(double wall, char out[25]);

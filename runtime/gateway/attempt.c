@@ -122,7 +122,9 @@ gw_endpoint *gw_attempt_pick(gw_exchange *x, bool again)
     gw_endpoint_set *set = atomic_load_explicit(&u->set, memory_order_acquire);
     if (gw_unlikely(gw_upstream_health_moved(u, set)))
         gw_upstream_health_look(u, set);
-    gw_balancer_query query = {.random = gw_random_next(&e->random), .now = now_ns(x)};
+    gw_balancer_query query = {.now = now_ns(x)};
+    if (u->by_chance)
+        query.random = gw_random_next(&e->random);
     if (gw_unlikely(u->by_key))
         query.key = key_of(x);
     if (gw_unlikely(atomic_load_explicit(&set->eligible, memory_order_relaxed) < set->count))
@@ -245,7 +247,8 @@ bool gw_attempt_head(gw_exchange *x, int status)
 bool gw_attempt_repeatable(const gw_exchange *x)
 {
     return (gw_method_is_idempotent(x->request.method) || x->upstream->retry.non_idempotent) &&
-           (x->request.framing == GW_FRAMING_NONE || x->body_kept);
+           (x->request.framing == GW_FRAMING_NONE || x->body_kept ||
+            (x->request.framing == GW_FRAMING_LENGTH && x->request.content_length == 0));
 }
 
 bool gw_attempt_may_retry(gw_exchange *x, uint32_t fault)

@@ -13,7 +13,7 @@ gw_exchange *gw_exchange_begin(gw_client *c, gw_generation *g)
     gw_exchange *x = gw_slab_take(&e->exchanges);
     if (!x)
         return NULL;
-    memset(x, 0, offsetof(gw_exchange, client_ip));
+    memset(x, 0, offsetof(gw_exchange, pause));
     x->engine = e;
     x->client = c;
     x->generation = g;

@@ -28,6 +28,7 @@
 
 typedef struct gw_client gw_client;
 typedef struct gw_upconn gw_upconn;
+typedef struct gw_try gw_try;
 
 enum gw_exchange_state {
     GW_X_START,
@@ -56,38 +57,33 @@ typedef struct gw_body { /* where one direction's incoming body stands */
     gw_chunked chunked;
 } gw_body;
 
-enum { /* what an exchange holds of counts that all workers share */
-    GW_HOLDS_TICKET = 1,    /* the breaker's, of the try under way */
-    GW_HOLDS_PLACE = 2,     /* in the upstream's concurrency limit */
-    GW_HOLDS_ADAPTIVE = 4,  /* in its adaptive limit */
-    GW_HOLDS_REQUEST = 8,   /* counted as live in its retry budget */
-    GW_HOLDS_RETRY = 16     /* taken from that budget */
+enum {                        /* what an exchange holds of counts that all workers share */
+       GW_HOLDS_TICKET = 1,   /* the breaker's, of the try under way */
+       GW_HOLDS_PLACE = 2,    /* in the upstream's concurrency limit */
+       GW_HOLDS_ADAPTIVE = 4, /* in its adaptive limit */
+       GW_HOLDS_REQUEST = 8,  /* counted as live in its retry budget */
+       GW_HOLDS_RETRY = 16    /* taken from that budget */
 };
 
 typedef struct gw_exchange {
     gw_engine *engine;
     gw_client *client;
     gw_upconn *up;
+    gw_try *aside; /* a second try under way; NULL: none. hedge.c */
     gw_generation *generation;
-    const gw_route *route; /* NULL: none matched */
-    gw_upstream *upstream; /* chosen by the route's target or by Lua; NULL: none yet */
-    gw_endpoint *endpoint; /* the one tried last; held until the end, for the log line */
-    void *task;            /* the script floor's, while Lua is suspended or must be told of the end */
-    gw_list link;          /* engine->exchange_list */
+    const gw_route *route;       /* NULL: none matched */
+    gw_upstream *upstream;       /* chosen by the route's target or by Lua; NULL: none yet */
+    gw_endpoint *endpoint;       /* the one tried last; held until the end, for the log line */
+    void *task;                  /* the script floor's, while Lua is suspended or must be told of the end */
+    gw_list link;                /* engine->exchange_list */
     struct gw_limit_hold *holds; /* places in concurrency limits, given back at the end */
     gw_slice limit_fields;       /* RateLimit fields for the response, whole lines */
-    gw_timeout total;      /* the upstream's total timeout */
-    gw_later later;        /* to go on from the loop's top rather than from deep in a call */
+    gw_timeout total;            /* the upstream's total timeout */
+    gw_later later;              /* to go on from the loop's top rather than from deep in a call */
     enum gw_exchange_state state;
-    gw_timeout pause;      /* before another try; while `pausing` */
-    gw_slot_mask tried;    /* slots of `tried_in` that failed */
-    const gw_endpoint_set *tried_in;
-    uint64_t key;       /* what hash and maglev pick by; when `keyed` */
-    double try_started; /* loop time of the last pick */
-    double retry_after; /* seconds, from the breakers that refused; INFINITY: none did */
+    gw_slot_mask tried; /* slots of `tried_in` that failed */
     uint32_t attempts;
     int32_t slot;
-    int32_t ticket;         /* the breaker's; with GW_HOLDS_TICKET */
     uint16_t failed_status; /* what the client is told when no other try does better; 0: none failed yet */
     uint8_t held;           /* GW_HOLDS_* */
 
@@ -108,7 +104,7 @@ typedef struct gw_exchange {
     bool counted : 1;     /* in the endpoint's live requests: a try is under way */
     bool marked : 1;      /* the last try failed: another endpoint first */
     bool keyed : 1;       /* `key` is set */
-    bool pausing : 1;     /* `pause` is in use */
+    bool pausing : 1;     /* `pause` is in use, here or for a hedge */
     bool keep_wanted : 1; /* the body is gathered so that it can be sent again */
     bool try_head : 1;    /* of this try: its response head came */
     bool try_failed : 1;  /* of this try: it speaks against the endpoint */
@@ -138,6 +134,12 @@ typedef struct gw_exchange {
     gw_body in, out;                                /* request body from the client, response body from the backend */
     gw_arena arena;
     /* everything above is zeroed at the start, nothing below is */
+    gw_timeout pause;                /* before another try; while `pausing` */
+    const gw_endpoint_set *tried_in; /* that of the last pick */
+    uint64_t key;                    /* what hash and maglev pick by; when `keyed` */
+    double try_started;              /* loop time of the last pick */
+    double retry_after;              /* seconds, from the breakers that refused; INFINITY: none did */
+    int32_t ticket;                  /* the breaker's; with GW_HOLDS_TICKET */
     gw_ip client_ip;
     char client_ip_text[48];
     char id_text[GW_REQUEST_ID_MAX];

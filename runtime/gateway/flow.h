@@ -58,13 +58,17 @@ struct gw_upconn {
 void gw_forward_start(gw_exchange *x); /* picks, connects, sends; x->upstream is set */
 /* The same from where the body has been gathered. */
 void gw_forward_kept(gw_exchange *x);
-/* Lets go of the upstream connection: into the pool when it can be used again, else closed. The try is over, and judged. */
+/* Lets go of the upstream connection (of all, when two tries are under way): into the pool when it can be used again, else closed. The try is over, and judged. */
 void gw_forward_release(gw_exchange *x, bool reusable);
+/* Of the try in front alone: what gw_forward_release does once there is no other. */
+void gw_forward_let_go(gw_exchange *x, bool reusable);
+/* To the endpoint that was picked, over a pooled connection or a new one. */
+void gw_forward_try(gw_exchange *x, gw_endpoint *endpoint);
 /* The final response head is parsed (and the chain done with it): out it goes. */
 void gw_forward_respond(gw_exchange *x);
 /* What went wrong: bits that gw_retry_spec's `on` names, and others. */
 enum {
-    GW_FAULT_OURS = 0,                    /* says nothing of the endpoint */
+    GW_FAULT_OURS = 0, /* says nothing of the endpoint */
     GW_FAULT_CONNECT = GW_RETRY_CONNECT,
     GW_FAULT_RESET = GW_RETRY_RESET,
     GW_FAULT_TIMEOUT = GW_RETRY_TIMEOUT,
@@ -81,7 +85,9 @@ void gw_forward_broke(gw_exchange *x, const char *error);
 static inline double gw_forward_patience(const gw_exchange *x)
 {
     double try = x->upstream->retry.per_try, first = x->upstream->timeouts.first_byte;
-    return gw_unlikely(try > 0) && (try < first || first <= 0) ? try : first;
+    return gw_unlikely(try > 0) && (try < first || first <= 0) ?
+    try : first
+        ;
 }
 /* The same because there was no memory: 503. */
 void gw_forward_out_of_memory(gw_exchange *x);
@@ -107,6 +113,13 @@ bool gw_attempt_may_retry(gw_exchange *x, uint32_t fault);
 double gw_attempt_backoff(gw_exchange *x); /* seconds */
 /* 503 with Retry-After. */
 void gw_attempt_refuse(gw_exchange *x, const char *error, double seconds);
+
+/* ---- hedge.c: a second try beside the first ---- */
+void gw_hedge_arm(gw_exchange *x);    /* the request is sent: if its answer is late, there will be a second try */
+void gw_hedge_swap(gw_exchange *x);   /* the try aside comes to the front */
+void gw_hedge_drop(gw_exchange *x);   /* the try aside is let go */
+void gw_hedge_failed(gw_exchange *x); /* the try in front is over (x->try_failed says how): the other takes its place */
+void gw_hedge_over(gw_exchange *x);   /* a head came: no hedge any more */
 
 /* ---- relay.c: bodies ---- */
 /* Takes body bytes out of their framing, in place: how many of bytes[0, len) were used (what follows belongs to the next message),

@@ -13,7 +13,6 @@
 static const gw_head_limits response_limits = {.request_line = 8192, .header_bytes = 32000, .headers = GW_HEADERS_LIMIT};
 
 static const gw_stream_ops up_ops;
-static void forward_try(gw_exchange *x, gw_endpoint *endpoint);
 
 /* ---- connections ---- */
 
@@ -63,6 +62,13 @@ static bool upconn_can_idle(const gw_upconn *up, const gw_exchange *x)
 }
 
 void gw_forward_release(gw_exchange *x, bool reusable)
+{
+    if (gw_unlikely(x->aside != NULL))
+        gw_hedge_drop(x);
+    gw_forward_let_go(x, reusable);
+}
+
+void gw_forward_let_go(gw_exchange *x, bool reusable)
 {
     gw_upconn *up = x->up;
     gw_engine *e = x->engine;
@@ -120,7 +126,7 @@ static void forward_pause_over(gw_timeout *t)
     x->pausing = false;
     gw_endpoint *endpoint = gw_attempt_pick(x, true);
     if (endpoint)
-        forward_try(x, endpoint);
+        gw_forward_try(x, endpoint);
     else
         forward_none(x);
 }
@@ -169,6 +175,12 @@ void gw_forward_failed(gw_exchange *x, int status, const char *error, uint32_t f
         x->marked = true;
     }
     x->error = error; /* for the lines that judging it may log */
+    if (gw_unlikely(x->aside != NULL)) {
+        gw_hedge_failed(x);
+        if (fault != GW_FAULT_TOTAL)
+            return;
+        x->try_failed = true; /* both were too slow */
+    }
     gw_forward_release(x, false);
     if (stale) {
         GW_COUNT_ADD(e->counters.retries, 1);
@@ -176,7 +188,7 @@ void gw_forward_failed(gw_exchange *x, int status, const char *error, uint32_t f
         x->request_sent = x->send_broken = x->reused = false;
         gw_endpoint *endpoint = gw_attempt_pick(x, true);
         if (endpoint) {
-            forward_try(x, endpoint);
+            gw_forward_try(x, endpoint);
             return;
         }
     } else if (fault == GW_FAULT_CONNECT && unsent && x->attempts - x->repeated < ATTEMPTS_MOST) {
@@ -184,7 +196,7 @@ void gw_forward_failed(gw_exchange *x, int status, const char *error, uint32_t f
         gw_endpoint *endpoint = gw_attempt_pick(x, false);
         if (endpoint) {
             GW_COUNT_ADD(e->counters.retries, 1);
-            forward_try(x, endpoint);
+            gw_forward_try(x, endpoint);
             return;
         }
     }
@@ -219,11 +231,12 @@ static void forward_send(gw_exchange *x)
     x->request_sent = true;
     x->up->requests++;
     memset(&x->up->scan, 0, sizeof x->up->scan);
+    if (gw_unlikely(x->upstream->retry.hedge > 0))
+        gw_hedge_arm(x);
     gw_relay_request(x, gw_text_done(&head));
 }
 
-/* To the endpoint that was picked, over a pooled connection or a new one. */
-static void forward_try(gw_exchange *x, gw_endpoint *endpoint)
+void gw_forward_try(gw_exchange *x, gw_endpoint *endpoint)
 {
     gw_engine *e = x->engine;
     gw_upstream *u = x->upstream;
@@ -304,7 +317,7 @@ void gw_forward_kept(gw_exchange *x)
     gw_timeout_arm(x->engine->loop, &x->total, u->timeouts.total);
     gw_endpoint *endpoint = gw_attempt_pick(x, false);
     if (gw_likely(endpoint != NULL))
-        forward_try(x, endpoint);
+        gw_forward_try(x, endpoint);
     else
         forward_none(x);
 }
@@ -447,6 +460,8 @@ static void forward_heads(gw_exchange *x)
         }
         b->start += (uint32_t)n;
         memset(&up->scan, 0, sizeof up->scan);
+        if (gw_unlikely(x->aside || x->pausing))
+            gw_hedge_over(x);
         if (x->response.status >= 200) {
             forward_final(x);
             return;
@@ -488,6 +503,13 @@ static void forward_heads(gw_exchange *x)
 
 /* ---- events of the upstream's side ---- */
 
+/* An event of a try that was set aside brings it to the front. */
+static inline void up_front(const gw_upconn *up, gw_exchange *x)
+{
+    if (gw_unlikely(x->up != up))
+        gw_hedge_swap(x);
+}
+
 static void up_readable(gw_stream *s)
 {
     gw_upconn *up = (gw_upconn *)s;
@@ -497,6 +519,7 @@ static void up_readable(gw_stream *s)
         gw_upconn_close(up);
         return;
     }
+    up_front(up, x);
     for (int turn = 0; turn < 8; turn++) {
         if (!up->in && !(up->in = gw_buffer_take(&e->buffers, 0))) {
             gw_forward_out_of_memory(x);
@@ -578,6 +601,7 @@ static void up_drained(gw_stream *s)
     gw_exchange *x = up->x;
     if (!x)
         return;
+    up_front(up, x);
     if (x->state == GW_X_TUNNEL) {
         gw_tunnel_drained(x, false);
         return;
@@ -594,6 +618,7 @@ static void up_connected(gw_stream *s, int status)
 {
     gw_upconn *up = (gw_upconn *)s;
     gw_exchange *x = up->x;
+    up_front(up, x);
     if (status == GW_OK) {
         forward_send(x);
         return;
@@ -611,6 +636,7 @@ static void up_failed(gw_stream *s, int status)
         gw_upconn_close(up);
         return;
     }
+    up_front(up, x);
     if (x->state == GW_X_TUNNEL) {
         gw_forward_broke(x, "upstream broke the tunnel");
         return;
@@ -628,6 +654,7 @@ static void up_expired(gw_stream *s)
         gw_upconn_close(up);
         return;
     }
+    up_front(up, x);
     switch (x->state) {
     case GW_X_CONNECT:
         gw_forward_failed(x, 504, "upstream connect timeout", GW_FAULT_CONNECT);

@@ -74,9 +74,9 @@ static double enter(gw_exchange *x, const gw_limit *l, gw_slice key)
     if (!hold)
         return -1;
     hold->shared = l->shared;
-    hold->place = l->config.kind == GW_SHARED_CONCURRENCY
-                      ? gw_concurrency_enter(l->shared->concurrency)
-                      : gw_keyed_concurrency_enter(l->shared->keyed_concurrency, key.ptr, key.len);
+    hold->keyed = l->config.kind == GW_SHARED_KEYED_CONCURRENCY;
+    hold->place = hold->keyed ? gw_keyed_concurrency_enter(l->shared->keyed_concurrency, key.ptr, key.len)
+                              : gw_concurrency_enter(l->shared->concurrency);
     if (hold->place < 0)
         return GW_CONCURRENCY_RETRY;
     hold->next = x->holds;
@@ -87,10 +87,10 @@ static double enter(gw_exchange *x, const gw_limit *l, gw_slice key)
 void gw_limit_leave(gw_exchange *x)
 {
     for (gw_limit_hold *h = x->holds; h; h = h->next) {
-        if (h->shared->config.kind == GW_SHARED_CONCURRENCY)
-            gw_concurrency_leave(h->shared->concurrency);
-        else
+        if (h->keyed)
             gw_keyed_concurrency_leave(h->shared->keyed_concurrency, h->place);
+        else
+            gw_concurrency_leave(h->shared->concurrency);
     }
     x->holds = NULL;
 }

@@ -39,6 +39,7 @@ typedef struct gw_limit_hold {
     struct gw_limit_hold *next;
     const gw_shared *shared;
     int place;
+    bool keyed; /* kept here: shared->config is the control thread's */
 } gw_limit_hold;
 
 /* GW_OK: admitted. GW_LIMIT: refused; *retry_after: seconds until asking again makes sense. GW_NOMEM. */

@@ -59,7 +59,7 @@ typedef struct gw_shared {
         gw_roster *roster;
     };
     gw_slice word, name;
-    gw_shared_config config; /* as applied last */
+    gw_shared_config config; /* as applied last; control threads, under the mutex */
     uint64_t hash;           /* of word and name */
     uint64_t applied;        /* goes up with each that is applied; 0: not yet */
     uint32_t references;

@@ -279,7 +279,8 @@ gw_endpoint_set *gw_endpoint_set_new(const gw_upstream *u, const gw_address *add
     pthread_mutex_unlock(&registry_lock);
     for (uint32_t i = 0; i < set->count; i++) {
         gw_endpoint *e = set->slot[i].endpoint;
-        slots[i] = (gw_balancer_slot){.name = e->text, .load = &e->load, .weight = set->slot[i].weight, .group = set->slot[i].group};
+        slots[i] =
+            (gw_balancer_slot){.name = e->text, .load = &e->load, .weight = set->slot[i].weight, .group = set->slot[i].group};
     }
     if (status == GW_OK)
         status = gw_balancer_table_new(&u->balance, slots, set->count, &set->table);

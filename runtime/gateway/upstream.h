@@ -37,12 +37,13 @@ typedef struct gw_endpoint {
     _Atomic uint32_t down;      /* GW_HEALTH_* bits; 0: healthy. Any thread, by atomic or/and; then gw_upstream_health_changed */
     _Atomic int64_t ejected_at; /* passively, ns */
     gw_load load __attribute__((aligned(GW_CACHE_LINE))); /* requests in flight, all workers, counted at pick; latency */
-    gw_breaker breaker;         /* used when the upstream has one; rules are the state's */
+    gw_breaker breaker;                                   /* used when the upstream has one; rules are the state's */
     gw_passive passive;
-    gw_active active;           /* the prober's */
-    void *prober;               /* the prober's own record; control thread */
-    uint32_t active_downs, active_ups, ejections_over; /* changes of its health bits so far, counted by the prober; control thread */
-    uint32_t references;        /* of sets; under the registry's mutex */
+    gw_active active; /* the prober's */
+    void *prober;     /* the prober's own record; control thread */
+    uint32_t active_downs, active_ups,
+        ejections_over;  /* changes of its health bits so far, counted by the prober; control thread */
+    uint32_t references; /* of sets; under the registry's mutex */
     _Atomic uint32_t workers_left;
     uint32_t worker_count;
     gw_list link; /* in its state's list */
@@ -57,8 +58,8 @@ typedef struct gw_endpoint_slot {
 
 typedef struct gw_endpoint_set {
     gw_balancer_table *table;
-    _Atomic uint64_t *excluded; /* (count + 63) / 64 words: who takes no requests now, by health */
-    _Atomic uint32_t eligible;  /* endpoints that are not excluded */
+    _Atomic uint64_t *excluded;   /* (count + 63) / 64 words: who takes no requests now, by health */
+    _Atomic uint32_t eligible;    /* endpoints that are not excluded */
     _Atomic uint32_t health_seen; /* the state's health_version that `excluded` was worked out for */
     uint32_t count;
     gw_endpoint_slot slot[];
@@ -70,14 +71,14 @@ struct gw_upstream_state {
     gw_retry_budget budget;
     gw_breaker_rules breaker_rules;
     gw_concurrency concurrency;
-    gw_list adaptives; /* adaptive limits, one for each group of settings that a generation names */
+    gw_list adaptives;               /* adaptive limits, one for each group of settings that a generation names */
     const gw_adaptive *adaptive_now; /* those that apply: control thread */
     int64_t passive_window;          /* the same */
     bool adopted;                    /* the same: some generation has applied */
     _Atomic uint32_t health_version; /* goes up with every change of a health bit */
-    uint32_t references;     /* of upstreams and endpoints; under the registry's mutex */
-    gw_list link, endpoints; /* in the registry; its endpoints */
-    uint32_t idle[];         /* idle connections of each worker: only that worker touches its own */
+    uint32_t references;             /* of upstreams and endpoints; under the registry's mutex */
+    gw_list link, endpoints;         /* in the registry; its endpoints */
+    uint32_t idle[];                 /* idle connections of each worker: only that worker touches its own */
 };
 
 /* What a key for hash and maglev is made of. */
@@ -85,27 +86,27 @@ enum gw_hash_on { GW_HASH_ON_IP, GW_HASH_ON_PATH, GW_HASH_ON_HEADER, GW_HASH_ON_
 
 /* Active probes. */
 typedef struct gw_probe_spec {
-    bool on, tcp;             /* tcp: a connection that opens is enough */
+    bool on, tcp; /* tcp: a connection that opens is enough */
     gw_slice method, path, host;
-    const gw_slice *headers;  /* name, value, name, value, ... */
-    uint32_t header_count;    /* pairs */
-    uint64_t expect[10];      /* bit s % 64 of expect[s / 64]: status s is well, 0 to 639 */
-    gw_slice body;            /* the body has to contain it (within its first 64 KB); {NULL,0}: whatever */
-    double timeout;           /* seconds, the whole probe */
+    const gw_slice *headers; /* name, value, name, value, ... */
+    uint32_t header_count;   /* pairs */
+    uint64_t expect[10];     /* bit s % 64 of expect[s / 64]: status s is well, 0 to 639 */
+    gw_slice body;           /* the body has to contain it (within its first 64 KB); {NULL,0}: whatever */
+    double timeout;          /* seconds, the whole probe */
     gw_active_config timing;
 } gw_probe_spec;
 
 enum { GW_RETRY_CONNECT = 1, GW_RETRY_RESET = 2, GW_RETRY_TIMEOUT = 4 };
 
 typedef struct gw_retry_spec {
-    uint32_t attempts;      /* tries in all; 1: no retry (a connect error still goes to another endpoint, as ever) */
-    uint32_t on;            /* GW_RETRY_* */
-    uint64_t statuses[10];  /* as gw_probe_spec's expect */
-    bool non_idempotent;    /* POST and PATCH too */
-    double per_try;         /* seconds until the head of the answer; 0: first_byte */
+    uint32_t attempts;            /* tries in all; 1: no retry (a connect error still goes to another endpoint, as ever) */
+    uint32_t on;                  /* GW_RETRY_* */
+    uint64_t statuses[10];        /* as gw_probe_spec's expect */
+    bool non_idempotent;          /* POST and PATCH too */
+    double per_try;               /* seconds until the head of the answer; 0: first_byte */
     double backoff, backoff_most; /* seconds; 0: at once */
-    double hedge;           /* seconds until a second try begins beside the first; 0: never */
-    uint64_t body_bytes;    /* a request body up to this length is kept for a repeat */
+    double hedge;                 /* seconds until a second try begins beside the first; 0: never */
+    uint64_t body_bytes;          /* a request body up to this length is kept for a repeat */
     gw_retry_budget_config budget;
 } gw_retry_spec;
 
@@ -124,7 +125,8 @@ typedef struct gw_upstream {
     gw_upstream_state *state;
     _Atomic(gw_endpoint_set *) set; /* never NULL; may be empty */
     gw_balancer_config balance;
-    bool by_key; /* picks want a key, made of: */
+    bool by_chance; /* picks want random bits */
+    bool by_key;    /* picks want a key, made of: */
     enum gw_hash_on hash_on;
     gw_slice hash_name; /* of the header, cookie or query parameter */
     gw_health_config health;
@@ -133,11 +135,12 @@ typedef struct gw_upstream {
     gw_passive_config passive;
     bool breaker_on;
     gw_breaker_settings breaker;
-    uint64_t breaker_statuses[10]; /* what counts as a failure beside connect errors, resets and timeouts; 500 to 599 by default */
+    uint64_t
+        breaker_statuses[10]; /* what counts as a failure beside connect errors, resets and timeouts; 500 to 599 by default */
     gw_retry_spec retry;
     bool guarded;              /* has retries, a concurrency limit or an adaptive one: gw_attempt_enter has something to do */
     uint32_t concurrency_most; /* requests in flight over all endpoints: 503 past it; 0: unbounded */
-    gw_adaptive *adaptive;       /* the state's; NULL: none. Made by gw_upstream_adaptive */
+    gw_adaptive *adaptive;     /* the state's; NULL: none. Made by gw_upstream_adaptive */
     struct {
         double connect, first_byte, idle, total, tunnel;
     } timeouts; /* seconds; total 0: none; tunnel: idle after a 101 */

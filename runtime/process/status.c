@@ -1,5 +1,6 @@
 /* What /status says, and a reload's result: JSON. */
 #include "base/clock.h"
+#include "gateway/shared.h"
 #include "process/admin.h"
 #include "process/options.h"
 #include "process/supervisor.h"
@@ -29,10 +30,14 @@ static void add_worker(gw_text *t, const gw_worker *w)
         w->engine.index, COUNT(c->connections_active), COUNT(c->connections_accepted), COUNT(c->requests), COUNT(c->responses[1]),
         COUNT(c->responses[2]), COUNT(c->responses[3]), COUNT(c->responses[4]), COUNT(c->responses[5]));
     gw_text_printf(t,
-                   "\"upstream\":{\"connects\":%llu,\"reused\":%llu,\"errors\":%llu,\"retries\":%llu},\"bytes\":{\"in\":%llu,"
+                   "\"upstream\":{\"connects\":%llu,\"reused\":%llu,\"errors\":%llu,\"retries\":%llu,"
+                   "\"retries_refused\":%llu,\"hedges\":%llu,\"breaker_refused\":%llu,\"concurrency_refused\":%llu,"
+                   "\"ejected\":%llu},\"bytes\":{\"in\":%llu,"
                    "\"out\":%llu},\"client_aborts\":%llu,\"upgrades\":%llu,\"out_of_memory\":%llu}",
                    COUNT(c->upstream_connects), COUNT(c->upstream_reused), COUNT(c->upstream_errors), COUNT(c->retries),
-                   COUNT(c->bytes_in), COUNT(c->bytes_out), COUNT(c->client_aborts), COUNT(c->upgrades), COUNT(c->out_of_memory));
+                   COUNT(c->retries_refused), COUNT(c->hedges), COUNT(c->breaker_refused), COUNT(c->concurrency_refused),
+                   COUNT(c->ejected), COUNT(c->bytes_in), COUNT(c->bytes_out), COUNT(c->client_aborts), COUNT(c->upgrades),
+                   COUNT(c->out_of_memory));
 }
 
 static void add_result(gw_text *t, const gw_reload_result *r)
@@ -56,6 +61,26 @@ static void add_generation(gw_text *t, const gw_generation *g)
                    (unsigned long long)g->digest);
     add_time(t, g->loaded_at);
     gw_text_printf(t, ",\"routes\":%u,\"upstreams\":%u}", g->route_count, g->upstream_count);
+}
+
+/* Limits on routes, with how many requests each has refused since it was made. */
+static void add_limits(gw_text *t, const gw_generation *g)
+{
+    bool first = true;
+    gw_text_lit(t, ",\"limits\":[");
+    for (uint32_t i = 0; i < g->shared_count && !t->cut; i++) {
+        const gw_shared *s = g->shared[i].shared;
+        bool rate = gw_slice_equal(s->word, GW_SLICE("rate_limit"));
+        if (!rate && !gw_slice_equal(s->word, GW_SLICE("concurrency_limit")))
+            continue;
+        if (!first)
+            gw_text_lit(t, ",");
+        first = false;
+        gw_text_lit(t, "{\"name\":");
+        gw_text_json(t, s->name);
+        gw_text_printf(t, ",\"kind\":\"%s\",\"refused\":%llu}", gw_shared_kind_name(s->config.kind), COUNT(s->refused));
+    }
+    gw_text_lit(t, "]");
 }
 
 static void render_status(gw_text *t, void *data)
@@ -89,8 +114,10 @@ static void render_status(gw_text *t, void *data)
             gw_text_lit(t, ",");
         gw_endpoints_status(t, g->upstreams[i]);
     }
+    gw_text_lit(t, "]");
+    add_limits(t, g);
     gw_text_printf(t,
-                   "],\"reloads\":{\"succeeded\":%llu,\"refused\":%llu,\"building\":", (unsigned long long)s->reloads.succeeded,
+                   ",\"reloads\":{\"succeeded\":%llu,\"refused\":%llu,\"building\":", (unsigned long long)s->reloads.succeeded,
                    (unsigned long long)s->reloads.refused);
     add_bool(t, s->reloads.building);
     gw_text_lit(t, ",\"last\":");

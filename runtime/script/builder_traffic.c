@@ -37,6 +37,8 @@ static void build_balance(gw_builder *b, gw_upstream *u, int at)
     u->balance.virtual_nodes = (uint32_t)gw_spec_number(L, at, "virtual_nodes", u->balance.virtual_nodes);
     u->balance.two_choices = gw_spec_boolean(L, at, "two_choices", false);
     u->by_key = gw_balancer_by_key(&u->balance);
+    u->by_chance = u->balance.slow_start > 0 || (strcmp(gw_balancer_name(&u->balance), "round_robin") != 0 &&
+                                                 strcmp(gw_balancer_name(&u->balance), "weighted") != 0);
     if (!gw_spec_table(L, at, "hash_on"))
         return;
     static const char *const names[] = {"ip", "path", "header", "cookie", "query", "script"}; /* enum gw_hash_on */
@@ -133,7 +135,8 @@ static void build_breaker(gw_builder *b, gw_upstream *u, int at)
     gw_breaker_rules rules;
     if (gw_breaker_rules_init(&rules, &u->breaker) != GW_OK) {
         u->breaker_on = false;
-        gw_messages_add(b->errors, "%s: upstream \"%s\": breaker: these settings make no sense together", u->source.ptr, u->name.ptr);
+        gw_messages_add(b->errors, "%s: upstream \"%s\": breaker: these settings make no sense together", u->source.ptr,
+                        u->name.ptr);
     }
     lua_pop(L, 1);
 }
@@ -150,6 +153,7 @@ static void build_retry(gw_builder *b, gw_upstream *u, int at)
     r->per_try = gw_spec_number(L, retry, "per_try", 0);
     r->backoff = gw_spec_number(L, retry, "backoff", 0);
     r->backoff_most = gw_spec_number(L, retry, "backoff_most", 0);
+    r->hedge = gw_spec_number(L, retry, "hedge", 0);
     r->body_bytes = (uint64_t)gw_spec_number(L, retry, "body", 0);
     spec_statuses(L, retry, "statuses", r->statuses);
     if (gw_spec_table(L, retry, "on")) {

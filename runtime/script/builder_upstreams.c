@@ -53,8 +53,7 @@ static void first_set(gw_builder *b, gw_upstream *u)
         addresses[n] = u->fixed[i], weights[n] = u->fixed_weight[i], groups[n] = u->fixed_group[i];
     for (uint32_t i = 0; i < u->name_count; i++)
         for (uint32_t k = 0; k < u->names[i].found_count; k++, n++)
-            addresses[n] = u->names[i].found[k], weights[n] = u->names[i].weight,
-            groups[n] = u->names[i].group;
+            addresses[n] = u->names[i].found[k], weights[n] = u->names[i].weight, groups[n] = u->names[i].group;
     gw_endpoint_set *set = gw_endpoint_set_new(u, addresses, weights, groups, n);
     if (!set)
         gw_build_no_memory(b);

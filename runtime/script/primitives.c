@@ -24,17 +24,22 @@ void gw_lua_holder_clear(gw_lua_holder *holder)
     }
 }
 
+static _Thread_local const gw_loop *loop_here;
+
+void gw_lua_clock(const gw_loop *loop)
+{
+    loop_here = loop;
+}
+
 int64_t gw_lua_now(double now, int manual)
 {
     if (gw_likely(!manual))
-        return gw_clock_monotonic_ns();
+        return loop_here ? (int64_t)(gw_loop_now(loop_here) * 1e9) : gw_clock_monotonic_ns();
     double ns = now * 1e9 + 0.5;
     return ns >= 0 && ns < 2e18 ? (int64_t)ns : ns >= 0 ? (int64_t)2e18 : 0;
 }
 
 #define NOW(h) gw_lua_now((h)->now, (h)->manual)
-/* Breakers reckon in milliseconds, and are asked twice a request: the kernel's last tick will do. */
-#define COARSE(h) ((h)->manual ? gw_lua_now((h)->now, 1) : gw_clock_coarse_ns())
 
 /* ---- opening ---- */
 
@@ -135,17 +140,17 @@ double gw_lua_sliding_window_left(gw_lua_sliding_window *h, const char *key, siz
 
 int gw_lua_breaker_allow(gw_lua_breaker *h)
 {
-    return gw_breaker_allow(h->object, COARSE(h));
+    return gw_breaker_allow(h->object, NOW(h));
 }
 
 void gw_lua_breaker_success(gw_lua_breaker *h, int ticket)
 {
-    gw_breaker_success(h->object, ticket, COARSE(h));
+    gw_breaker_success(h->object, ticket, NOW(h));
 }
 
 void gw_lua_breaker_failure(gw_lua_breaker *h, int ticket)
 {
-    gw_breaker_failure(h->object, ticket, COARSE(h));
+    gw_breaker_failure(h->object, ticket, NOW(h));
 }
 
 void gw_lua_breaker_cancel(gw_lua_breaker *h, int ticket)
@@ -160,22 +165,22 @@ void gw_lua_breaker_reset(gw_lua_breaker *h)
 
 void gw_lua_breaker_trip(gw_lua_breaker *h)
 {
-    gw_breaker_trip(h->object, COARSE(h));
+    gw_breaker_trip(h->object, NOW(h));
 }
 
 int gw_lua_breaker_state(gw_lua_breaker *h)
 {
-    return gw_breaker_state(h->object, COARSE(h));
+    return gw_breaker_state(h->object, NOW(h));
 }
 
 double gw_lua_breaker_retry_after(gw_lua_breaker *h)
 {
-    return gw_breaker_retry_after(h->object, COARSE(h));
+    return gw_breaker_retry_after(h->object, NOW(h));
 }
 
 void *gw_lua_breakers_of(gw_lua_breakers *h, const char *key, size_t len)
 {
-    return gw_breakers_of(h->object, key, len, COARSE(h));
+    return gw_breakers_of(h->object, key, len, NOW(h));
 }
 
 double gw_lua_breakers_count(gw_lua_breakers *h)

@@ -1,7 +1,7 @@
 /* The traffic primitives as scripts hold them: token buckets, limiters, windows, breakers, balancers, health. Part of api.h: Lua sees this.
  *
  * A handle is a Lua object; what it points to is shared by all workers and outlives generations (gateway/shared.h), or, outside of a
- * gateway, belongs to the handle alone. Time is read here, so that no 64-bit integer crosses the FFI, unless the handle's clock is set by
+ * gateway, belongs to the handle alone. Time is taken here, so that no 64-bit integer crosses the FFI, unless the handle's clock is set by
  * hand. Spans are seconds. Nothing here calls back into Lua; only making and closing take locks and memory. */
 #ifndef GW_SCRIPT_PRIMITIVES_H
 #define GW_SCRIPT_PRIMITIVES_H
@@ -75,8 +75,8 @@ GW_API void *gw_lua_breakers_of(gw_lua_breakers *h, const char *key, size_t len)
 GW_API double gw_lua_breakers_count(gw_lua_breakers *h);
 
 /* ---- lua_balancing.c: `shared` of the handle is a roster that gw_lua_open has opened; `object` is made here ---- */
-GW_API int gw_lua_balancer_build(void *holder, gw_lua_balancer *h, const char *algorithm, const gw_lua_endpoint *endpoints, int count,
-                                 const gw_lua_balancing *settings);
+GW_API int gw_lua_balancer_build(void *holder, gw_lua_balancer *h, const char *algorithm, const gw_lua_endpoint *endpoints,
+                                 int count, const gw_lua_balancing *settings);
 GW_API void gw_lua_balancer_close(gw_lua_balancer *h); /* private ones */
 /* Endpoints that `health` (of the same endpoints in the same order, outliving this) takes out get nothing. */
 GW_API void gw_lua_balancer_watch(gw_lua_balancer *h, gw_lua_health *health);
@@ -96,6 +96,7 @@ GW_API void gw_lua_health_drain(gw_lua_health *h, int place, int drained);
 
 #ifndef GW_CDEF
 #include "gateway/shared.h"
+#include "net/loop.h"
 
 /* What a Lua state holds, given back when it ends. */
 typedef struct gw_lua_hold {
@@ -111,6 +112,9 @@ typedef struct gw_lua_holder {
 bool gw_lua_hold_add(gw_lua_holder *holder, void (*release)(void *object), void *object);
 void gw_lua_holder_clear(gw_lua_holder *holder);
 
+/* This thread's Lua runs on that loop from now on: time is the loop's, read once a turn, as for the limits that C asks. Without one (a script
+ * that loads, a test) the clock is read. */
+void gw_lua_clock(const gw_loop *loop);
 int64_t gw_lua_now(double now, int manual);
 #endif
 

@@ -214,6 +214,7 @@ static enum gw_chain_verdict start(gw_exchange *x)
 {
     gw_state *s = x->generation->worker[x->engine->index].script;
     s->engine = x->engine;
+    gw_lua_clock(x->engine->loop);
     gw_task *t = take(s, (uint32_t)x->route->chain);
     if (gw_unlikely(!t)) {
         gw_script_report_memory(x);

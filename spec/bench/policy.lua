@@ -1,4 +1,4 @@
--- For the yardstick: a small policy in Lua on every request.
+-- For the yardstick: a limit, which C asks, and a small policy in Lua on every request.
 
 local gateway = require "gateway"
 
@@ -10,6 +10,7 @@ local backend = gateway.upstream "backend" { "127.0.0.1:9101" }
 
 gateway.route "/" {
   use = {
+    gateway.rate_limit { rate = 1e9, burst = 1e9, by = "ip" },
     function(request, next)
       if request.headers["x-block"] then return gateway.respond(403, "blocked\n") end
       request.headers["X-Policy"] = request.headers["user-agent"] and "named" or "anonymous"

@@ -15,7 +15,7 @@ local SCRIPT = [[${prelude}
   gateway.limits { body_bytes = "400KB" }
   local mark = "NUMBER"
   local up = gateway.upstream "up" { "${backend1}", "${backend2}", timeouts = { first_byte = 0.6, idle = 0.6, total = 2 },
-    pool = { idle = 5, idle_for = 0.3, requests = 20 } }
+    pool = { idle = 5, idle_for = 0.3, requests = 20 }, MORE }
   gateway.route "/plain" { to = up }
   gateway.route "/tail" { to = up, use = { function(request, next) request.headers["X-Tail"] = mark; return next() end } }
   gateway.route "/lua" { to = up, use = { function(request, next) local r = next(); r.headers["X-Lua"] = mark; return r end } }
@@ -25,6 +25,11 @@ local SCRIPT = [[${prelude}
   gateway.route "/fixed" { to = function(request) return gateway.respond(200, "own " .. request.headers["x-token"]) end }
   gateway.route "/error" { to = function(request) error "on purpose" end }
 ]]
+
+-- The same with everything on that decides who gets a request, and how often.
+local TRAFFIC = [[balance = "least_conn", slow_start = 1, concurrency = { initial = 30, most = 60 },
+    retry = { attempts = 3, on = { "connect", "reset", "timeout", "502-504" }, backoff = 0.01, hedge = 0.05, per_try = 0.2, budget = 1 },
+    breaker = { failures = 4, open_for = 0.05 }, health = { passive = { min_requests = 5, eject_for = 0.1, window = 1 } } ]]
 
 local random = math.random
 local function chance(p) return random() < p end
@@ -93,7 +98,7 @@ local function backend_conn(conn, number)
 end
 
 local counter = 0
-local function client_session(g, statistics)
+local function client_session(g, statistics, refusals)
   local client = g:client { wait = 5 }
   for _ = 1, random(1, 12) do
     counter = counter + 1
@@ -150,7 +155,8 @@ local function client_session(g, statistics)
       assert.is_true(client:read_exact(#block) == block)
       return client[pick { "close", "reset" }](client)
     end
-    local known = { [200] = true, [403] = true, [404] = true, [408] = true, [413] = true, [500] = true, [502] = true, [504] = true }
+    local known = { [200] = true, [403] = true, [404] = true, [408] = true, [413] = true, [500] = true, [502] = true,
+      [503] = refusals, [504] = true }
     assert.is_true(known[response.status], ("%d for %s %s"):format(response.status, method, target))
     if response.status == 200 and not response.truncated and method ~= "HEAD" then
       local whole = (path == "/own" or path == "/fixed") and "own " .. token or body_for(token, target)
@@ -168,40 +174,43 @@ local function client_session(g, statistics)
 end
 
 describe("chaos:", function()
-  it(("seed %d"):format(SEED), function()
-    math.randomseed(SEED)
-    local g = gateway.start { backends = 2, workers = 2, script = (SCRIPT:gsub("NUMBER", "1")) }
-    local statistics = {}
-    peers.run(function()
-      for _, backend in ipairs(g.backends) do backend:serve(backend_conn) end
-      local until_, running = peers.now() + SECONDS, {}
-      for i = 1, 40 do
-        running[i] = function()
-          while peers.now() < until_ do
-            client_session(g, statistics)
+  for _, more in ipairs { "", TRAFFIC } do
+    it(("seed %d%s"):format(SEED, more ~= "" and ", retries and all" or ""), function()
+      math.randomseed(SEED)
+      local script = SCRIPT:gsub("MORE", more)
+      local g = gateway.start { backends = 2, workers = 2, script = (script:gsub("NUMBER", "1")) }
+      local statistics = {}
+      peers.run(function()
+        for _, backend in ipairs(g.backends) do backend:serve(backend_conn) end
+        local until_, running = peers.now() + SECONDS, {}
+        for i = 1, 40 do
+          running[i] = function()
+            while peers.now() < until_ do
+              client_session(g, statistics, more ~= "")
+            end
           end
         end
-      end
-      running[#running + 1] = function()
-        local number = 1
-        while peers.now() < until_ do
-          number = number + 1
-          g:write("main.lua", (SCRIPT:gsub("NUMBER", tostring(number))))
-          assert.equal(200, g:reload().status)
-          peers.sleep(random() * 0.3)
+        running[#running + 1] = function()
+          local number = 1
+          while peers.now() < until_ do
+            number = number + 1
+            g:write("main.lua", (script:gsub("NUMBER", tostring(number))))
+            assert.equal(200, g:reload().status)
+            peers.sleep(random() * 0.3)
+          end
         end
-      end
-      peers.all(running, SECONDS + 30)
-      assert.is_true((statistics[200] or 0) > 100, "too little came through")
-      peers.eventually(function()
-        local status, left = g:status(), 0
-        for _, worker in ipairs(status.workers) do left = left + worker.connections.active end
-        for _, upstream in ipairs(status.upstreams) do
-          for _, endpoint in ipairs(upstream.endpoints) do left = left + endpoint.in_flight end
-        end
-        return left + status.generations_draining == 0
-      end, "nothing left over", 10)
-    end, { seconds = SECONDS + 60 })
-    g:stop()
-  end)
+        peers.all(running, SECONDS + 30)
+        assert.is_true((statistics[200] or 0) > 100, "too little came through")
+        peers.eventually(function()
+          local status, left = g:status(), 0
+          for _, worker in ipairs(status.workers) do left = left + worker.connections.active end
+          for _, upstream in ipairs(status.upstreams) do
+            for _, endpoint in ipairs(upstream.endpoints) do left = left + endpoint.in_flight end
+          end
+          return left + status.generations_draining == 0
+        end, "nothing left over", 10)
+      end, { seconds = SECONDS + 60 })
+      g:stop()
+    end)
+  end
 end)

@@ -247,7 +247,7 @@ describe("a breaker", function()
   it("a probe whose client goes away frees its place", function()
     with(start("breaker = { failures = 1, open_for = 0.2 }", 1), function(g)
       local mode, held = "fail", false
-      g.backends[1]:answer(function(request, conn)
+      g.backends[1]:answer(function(_, conn)
         if mode == "hold" then
           held = true
           conn:wait_end()
@@ -303,6 +303,8 @@ describe("a retry", function()
         local client = g:client()
         for _ = 1, 4 do assert.equal("2", client:ask("/").body) end
         attempts(g, 2)
+        assert.equal("2", client:ask({ method = "PUT", headers = { ["Content-Length"] = "0" } }).body)
+        assert.equal("2", client:ask({ method = "PUT", headers = { ["Content-Length"] = "0" } }).body)
         assert.equal("2", client:ask({ method = "PUT", body = ("x"):rep(5000) }).body)
         assert.equal("2", client:ask({ method = "PUT", body = ("y"):rep(5000) }).body)
         local last = g.backends[2].requests
@@ -319,6 +321,7 @@ describe("a retry", function()
       g.backends[2]:answer { body = "2" }
       local client = g:client()
       assert.equal(503, client:ask({ method = "POST", body = "hello" }).status)
+      assert.equal(503, client:ask({ method = "POST", headers = { ["Content-Length"] = "0" } }).status)
       assert.equal(200, client:ask("/").status)
     end)
     with(start('retry = { on = { 503 }, backoff = 0, non_idempotent = true }', 2, { "", "backup = true" }), function(g)
@@ -428,6 +431,102 @@ describe("a retry", function()
   end)
 end)
 
+describe("a hedge", function()
+  -- The first backend takes its time for /late and hangs for ever for /hang, until its connection ends.
+  local function slow_first(g)
+    local ended = 0
+    g.backends[1]:answer(function(request, conn)
+      if request.target == "/hang" then
+        conn:wait_end()
+        ended = ended + 1
+        return nil
+      end
+      if request.target == "/late" then peers.sleep(0.3) end
+      if request.target == "/reset" then peers.sleep(0.15) conn:reset() return nil end
+      return { body = "1" }
+    end)
+    return function() return ended end
+  end
+
+  it("begins when the answer is late; the first answer wins, the other try is cancelled", function()
+    with(start('retry = { hedge = 0.05 }, breaker = { failures = 1, open_for = 60 }', 2, { "", "backup = true" }), function(g)
+      local ended = slow_first(g)
+      g.backends[2]:answer { body = "2" }
+      local client = g:client()
+      for i = 1, 3 do
+        assert.equal("2", client:ask("/hang").body)
+        peers.eventually(function() return ended() == i end, "the first try's end")
+      end
+      assert.equal("1", client:ask("/").body) -- cancelled is not failed: the breaker is closed
+      assert.equal("2", client:ask({ method = "PUT", path = "/hang", body = "hello" }).body)
+      assert.equal("hello", g.backends[2].requests[#g.backends[2].requests].body)
+      nothing_in_flight(g)
+    end)
+  end)
+
+  it("may lose against the first try", function()
+    with(start('retry = { hedge = 0.05 }', 2, { "", "backup = true" }), function(g)
+      slow_first(g)
+      local ended = false
+      g.backends[2]:answer(function(_, conn) conn:wait_end() ended = true return nil end)
+      local client = g:client()
+      assert.equal("1", client:ask("/late").body)
+      peers.eventually(function() return ended end, "the second try's end")
+      nothing_in_flight(g)
+    end)
+  end)
+
+  it("outlives a first try that fails, and fails for itself", function()
+    with(start('retry = { hedge = 0.05, on = { "connect" } }', 2, { "", "backup = true" }), function(g)
+      slow_first(g)
+      local mode = "late"
+      g.backends[2]:answer(function(_, conn)
+        if mode == "reset" then conn:reset() return nil end
+        peers.sleep(0.4)
+        return { body = "2" }
+      end)
+      local client = g:client()
+      assert.equal("2", client:ask("/reset").body)
+      mode = "reset"
+      assert.equal("1", client:ask("/late").body) -- the second fails, the first goes on
+      assert.equal(502, client:ask("/reset").status) -- both
+      nothing_in_flight(g)
+    end)
+  end)
+
+  it("is not for what is quick, for POST, or without anybody else", function()
+    with(start('retry = { hedge = 0.05 }', 2, { "", "backup = true" }), function(g)
+      slow_first(g)
+      g.backends[2]:answer { body = "2" }
+      local client = g:client()
+      assert.equal("1", client:ask("/").body)
+      assert.equal("1", client:ask({ method = "POST", path = "/late", body = "x" }).body)
+      assert.equal(0, #g.backends[2].requests)
+    end)
+    with(start('retry = { hedge = 0.05 }', 1), function(g)
+      slow_first(g)
+      assert.equal("1", g:client():ask("/late").body)
+      assert.equal(1, #g.backends[1].requests)
+    end)
+  end)
+
+  it("ends with its client, and with the total time", function()
+    with(start('retry = { hedge = 0.05 }, timeouts = { total = 0.5 }', 2, { "", "backup = true" }), function(g)
+      local ended = slow_first(g)
+      local ended2, started2 = 0, 0
+      g.backends[2]:answer(function(_, conn) started2 = started2 + 1 conn:wait_end() ended2 = ended2 + 1 return nil end)
+      local client = g:client()
+      assert.equal(504, client:ask("/hang").status)
+      peers.eventually(function() return ended() == 1 and ended2 == 1 end, "the end of both")
+      client:send(message.request { path = "/hang" })
+      peers.eventually(function() return started2 == 2 end, "the second try")
+      client:close()
+      peers.eventually(function() return ended() == 2 and ended2 == 2 end, "the end of both")
+      nothing_in_flight(g)
+    end)
+  end)
+end)
+
 describe("passive health", function()
   it("ejects who fails, keeps it out over a reload, and takes it back", function()
     local g = start('health = { passive = { window = 30, error_rate = 0.5, min_requests = 4, eject_for = 1.5 } }', 2)
@@ -444,6 +543,30 @@ describe("passive health", function()
       assert.equal(200, g:reload().status)
       assert.equal("222222", (who(client, 6)))
       peers.eventually(function() return client:ask("/").body == "1" end, "the first one is back", 10)
+    end)
+  end)
+
+  it("a request of an older generation ejects for the present one, too", function()
+    with(start('balance = "least_conn", health = { passive = { min_requests = 1, eject_for = 60 } }', 2), function(g)
+      local held
+      for i, backend in ipairs(g.backends) do
+        backend:answer(function(request)
+          if request.target == "/hold" then
+            held = i
+            peers.eventually(function() return held == false end, "release")
+            return { status = 500 }
+          end
+          return { body = tostring(i) }
+        end)
+      end
+      local slow, client = g:client(), g:client()
+      slow:send(message.request { path = "/hold" })
+      peers.eventually(function() return held end, "the held request")
+      local other = tostring(3 - held)
+      assert.equal(200, g:reload().status)
+      held = false
+      assert.equal(500, slow:read_response().status)
+      assert.equal(other:rep(10), (who(client, 10)))
     end)
   end)
 
@@ -511,7 +634,7 @@ describe("two endpoints, retries on:", function()
       backends = 2, workers = 2,
       script = [[${prelude}
         gateway.route "/" { to = gateway.upstream "u" { "${backend1}", "${backend2}",
-          retry = { attempts = 3, on = { "connect", "reset", "timeout", "502-504" }, budget = { share = 1, minimum = 10 }, backoff = 0.005 },
+          retry = { attempts = 3, on = { "connect", "reset", "timeout", "502-504" }, budget = 1, backoff = 0.005 },
           breaker = { failures = 3, open_for = 0.2 }, health = { passive = { min_requests = 5, eject_for = 0.3 } } } }]],
     }
     with(g, function()

@@ -73,7 +73,11 @@ local wrong = {
     'upstream "u": health.when_none_healthy: expected one of "try_all", "refuse", found "refus" (did you mean "refuse"?)' },
   { 'gateway.upstream "u" { "a:1", health = { panic = 101 } }',
     'upstream "u": health.panic: expected a whole number from 0 to 100, found 101' },
-  { 'gateway.upstream "u" { "a:1", breaker = { failure = 1 } }', 'upstream "u": breaker: unknown option "failure" (did you mean "failures"?)' },
+  { 'local u = gateway.upstream "u" { "a:1", balance = "hash", hash_on = function() end } '
+    .. 'gateway.route "/" { to = gateway.split { { u, weight = 1 } } }',
+    'route "/": to: arm 1: upstream "u" has a function as hash_on, which a split cannot call: use a function as `to`' },
+  { 'gateway.upstream "u" { "a:1", breaker = { failure = 1 } }',
+    'upstream "u": breaker: unknown option "failure" (did you mean "failures"?)' },
   { 'gateway.upstream "u" { "a:1", breaker = { probes = 64 } }',
     'upstream "u": breaker.probes: expected a whole number from 1 to 63, found 64' },
   { 'gateway.upstream "u" { "a:1", breaker = { error_rate = 0 } }',
@@ -88,7 +92,8 @@ local wrong = {
   { 'gateway.upstream "u" { "a:1", retry = { budget = 2 } }', 'upstream "u": retry.budget: expected a number from 0 to 1, found 2' },
   { 'gateway.upstream "u" { "a:1", retry = { budget = { minmum = 1 } } }',
     'upstream "u": retry.budget: unknown option "minmum" (did you mean "minimum"?)' },
-  { 'gateway.upstream "u" { "a:1", retry = { hedge = 1 } }', 'upstream "u": retry: option "hedge" is not available in this version' },
+  { 'gateway.upstream "u" { "a:1", retry = { hedge = 1, attempts = 1 } }',
+    'upstream "u": retry.hedge: expected attempts of at least 2 beside it, found 1' },
   { 'gateway.upstream "u" { "a:1", retry = 3 }', 'upstream "u": retry: expected a table of options, true or false, found 3' },
   { 'gateway.upstream "u" { "a:1", concurrency = 0 }', 'upstream "u": concurrency: expected a whole number from 1 to 1000000, found 0' },
   { 'gateway.upstream "u" { "a:1", concurrency = "all" }', 'upstream "u": concurrency: expected a whole number, "adaptive" or the settings '
@@ -191,7 +196,7 @@ describe("the library", function()
   it("names what was meant", function()
     assert.equal('script.lua:1: gateway: unknown name "rout" (did you mean "route"?)', raised 'gateway.rout "/a" {}')
   end)
-  for _, name in ipairs { "fetch", "sleep", "shared", "every", "counter", "breaker", "balancer", "health" } do
+  for _, name in ipairs { "fetch", "sleep", "shared", "every", "counter" } do
     it("has no " .. name .. " yet, and says so", function()
       assert.equal(("script.lua:1: gateway.%s is not available in this version"):format(name), raised(("gateway.%s {}"):format(name)))
     end)

@@ -50,6 +50,12 @@ describe("the admin address", function()
       { "POST where GET is expected", "POST /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", 405,
         nil, "Allow: GET, HEAD" },
       { "GET where POST is expected", get "/reload", 405, nil, "Allow: POST" },
+      { "draining what is not there", "POST /drain?upstream=back&endpoint=127.0.0.1:1 HTTP/1.1\r\nHost: localhost\r\n"
+        .. "Connection: close\r\n\r\n", 404 },
+      { "draining, with a body behind it", "POST /undrain?upstream=%6Eobody&endpoint=%22 HTTP/1.1\r\nHost: localhost\r\n"
+        .. "Connection: close\r\nContent-Length: 5\r\n\r\nhello", 404,
+        '{"error":"no such upstream","upstream":"nobody","endpoint":"\\""}\n' },
+      { "draining nothing", "POST /drain HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 400 },
       { "a bare LF", "GET /healthz HTTP/1.1\nHost: localhost\n\n", 400 },
       { "no Host", "GET /healthz HTTP/1.1\r\n\r\n", 400 },
       { "both framings", "POST /reload HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400 },
@@ -84,7 +90,8 @@ describe("the admin address", function()
 
     it("GET /, listing the rest", function()
       local all = raw(get "/")
-      for _, path in ipairs { "/healthz", "/readyz", "/status", "/reload" } do assert.truthy(all:find(path, 1, true), path) end
+      local paths = { "/healthz", "/readyz", "/status", "/reload", "/drain", "/undrain" }
+      for _, path in ipairs(paths) do assert.truthy(all:find(path, 1, true), path) end
     end)
 
     it("pipelined requests in order, and a body is read past", function()
@@ -159,7 +166,10 @@ describe("the admin address", function()
     assert.equal(2, #status.workers)
     assert.same({ { address = "127.0.0.1:" .. g.port } }, status.listeners)
     assert.equal("back", status.upstreams[1].name)
-    assert.same({ address = g.vars.backend1, weight = 1, in_flight = 0, healthy = true }, status.upstreams[1].endpoints[1])
+    assert.same({
+      address = g.vars.backend1, weight = 1, backup = false, in_flight = 0, healthy = true, down = {}, drained = false,
+      breaker = cjson.null, transitions = { active_down = 0, active_up = 0, ejections = 0 },
+    }, status.upstreams[1].endpoints[1])
     assert.equal(2, status.generation.routes)
     assert.equal(0, status.log_lines_dropped)
     assert.truthy(status.generation.loaded_at:find("^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%dZ$"))

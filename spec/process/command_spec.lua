@@ -199,7 +199,7 @@ gateway.route "/" { to = gateway.respond(200) }
 end)
 
 describe("the examples", function()
-  for _, name in ipairs { "hello.lua", "quickstart.lua", "yaml.lua" } do
+  for _, name in ipairs { "hello.lua", "quickstart.lua", "traffic.lua", "yaml.lua" } do
     it("pass the check: " .. name, function()
       local got = run { "check", "examples/" .. name }
       assert.same({ 0, "" }, { got.code, got.stderr })
