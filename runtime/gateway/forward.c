@@ -340,8 +340,9 @@ void gw_forward_respond(gw_exchange *x)
             gw_forward_out_of_memory(x);
             return;
         }
-        gw_forward_failed(
-            x, 502, x->answer_status == GW_LIMIT ? "response body too large for the script" : "response body broke off", GW_FAULT_OURS);
+        gw_forward_failed(x, 502,
+                          x->answer_status == GW_LIMIT ? "response body too large for the script" : "response body broke off",
+                          GW_FAULT_OURS);
         return;
     }
     if (x->body_replaced || ((r->status == 204 || r->status == 304) && x->out.framing != GW_FRAMING_NONE)) {

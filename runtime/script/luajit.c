@@ -8,10 +8,10 @@
 /* ---- running out in compiled code ----
  *
  * global_State.jit_base is the base of the compiled code that runs, NULL while none does; global_State.cur_L is the thread that runs it;
- * global_State.vmstate is the number of the trace that runs, or negative: as in a step of the collector. They lie in the block in which a
- * state begins, and are found by a loop that asks for memory in compiled code, on the main thread and on another, with the collector
- * stopped: jit_base is the one word that is NULL at times and else points into the stack of the thread that runs; vmstate is a small
- * positive number just when jit_base is not NULL. */
+ * global_State.vmstate is the number of the trace that runs, or negative: one value of its own while the collector works. They lie in the
+ * block in which a state begins, and are found by a loop that asks for memory in compiled code, on the main thread and on another, with
+ * the collector stopped: jit_base is the one word that is NULL at times and else points into the stack of the thread that runs; vmstate
+ * is a small positive number just when jit_base is not NULL. Then the collector runs, and vmstate says so whenever it gives back. */
 
 /* The beginning of a lua_State in LuaJIT 2.1 with references of 64 bits. */
 typedef struct shape {
@@ -35,6 +35,8 @@ typedef struct watch {
     int run;
     size_t jit_base;   /* known from the second half of the runs on */
     uint32_t looks[2]; /* then: while compiled code did not run; while it did */
+    bool collecting;
+    uint32_t given, given_otherwise; /* while it collected: with the vmstate of the first, with another */
     struct {
         bool null, wrong, not_thread;
         bool seen[2];        /* pointed into the stack of the main thread, of the other */
@@ -45,6 +47,7 @@ typedef struct watch {
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct {
     size_t jit_base, cur_L, vmstate; /* bytes from the main lua_State on */
+    int32_t collecting;              /* vmstate while the collector works */
     bool known;
 } learnt;
 
@@ -106,8 +109,13 @@ static void *watched(void *data, void *ptr, size_t old_bytes, size_t bytes)
     watch *w = data;
     if (w->running)
         look(w);
-    if (bytes == 0)
+    if (bytes == 0) {
+        if (w->collecting && w->given++ == 0)
+            learnt.collecting = number_at(w->block, learnt.vmstate);
+        else if (w->collecting && learnt.collecting != number_at(w->block, learnt.vmstate))
+            w->given_otherwise++;
         return NULL;
+    }
     if (ptr && bytes <= old_bytes)
         return ptr;
     size_t whole = (bytes + 15) & ~(size_t)15;
@@ -137,7 +145,7 @@ static bool find_jit_base(watch *w)
     return count == 1;
 }
 
-static void find_others(watch *w)
+static bool find_others(watch *w)
 {
     size_t threads = 0, vmstates = 0;
     for (size_t i = 0; i < w->words; i++) {
@@ -149,7 +157,7 @@ static void find_others(watch *w)
         }
     }
     learnt.jit_base = w->jit_base;
-    learnt.known = w->looks[0] && w->looks[1] && threads > 0 && vmstates == 1;
+    return w->looks[0] && w->looks[1] && threads > 0 && vmstates == 1;
 }
 
 static int watch_loops(lua_State *L)
@@ -172,7 +180,12 @@ static int watch_loops(lua_State *L)
         lua_call(on, 0, 0);
         w->running = NULL;
     }
-    find_others(w);
+    if (!find_others(w))
+        return 0;
+    w->collecting = true;
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    w->collecting = false;
+    learnt.known = w->given > 0 && w->given_otherwise == 0 && learnt.collecting < 0;
     return 0;
 }
 
@@ -205,17 +218,20 @@ bool gw_luajit_learnt(void)
     return learnt.known;
 }
 
-bool gw_luajit_refuse(lua_State *L)
+enum gw_luajit_at gw_luajit_at(lua_State *L)
 {
     if (!learnt.known)
-        return true;
-    const char *main = (const char *)L, *base = pointer_at(main, learnt.jit_base);
-    if (!base)
-        return true;
-    if (number_at(main, learnt.vmstate) < 0)
-        return false;
-    memcpy(pointer_at(main, learnt.cur_L) + offsetof(shape, base), &base, sizeof base);
-    return true;
+        return GW_LUAJIT_INTERPRETING;
+    if (number_at((const char *)L, learnt.vmstate) == learnt.collecting)
+        return GW_LUAJIT_COLLECTING;
+    return pointer_at((const char *)L, learnt.jit_base) ? GW_LUAJIT_COMPILED : GW_LUAJIT_INTERPRETING;
+}
+
+void gw_luajit_refuse(lua_State *L)
+{
+    const char *main = (const char *)L, *base = learnt.known ? pointer_at(main, learnt.jit_base) : NULL;
+    if (base)
+        memcpy(pointer_at(main, learnt.cur_L) + offsetof(shape, base), &base, sizeof base);
 }
 
 /* ---- unwinding through machine code ----

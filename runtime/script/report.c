@@ -79,17 +79,25 @@ static int collect(lua_State *L)
     return 0;
 }
 
+void gw_push_collect(lua_State *L)
+{
+    lua_pushcfunction(L, collect);
+}
+
 void gw_script_collect(gw_state *s)
 {
-    if (lua_cpcall(s->L, collect, NULL) != 0)
+    gw_state_relieve(s);
+    lua_rawgeti(s->L, LUA_REGISTRYINDEX, s->collect); /* made before: with nothing left, lua_cpcall could not even begin */
+    if (lua_pcall(s->L, 0, 0, 0) != 0)
         lua_pop(s->L, 1);
+    gw_state_relieve(s); /* the collector may have been lent memory, too */
 }
 
 void gw_script_report(gw_task *t, gw_exchange *x, int status)
 {
     struct explaining e = {.t = t, .x = x, .status = status};
     lua_State *L = t->state->L;
-    bool memory = status == LUA_ERRMEM;
+    bool memory = status == LUA_ERRMEM || t->state->refused;
     int explained = memory ? LUA_ERRMEM : lua_cpcall(L, explain, &e);
     if (!memory && explained != 0) {
         memory = explained == LUA_ERRMEM;

@@ -8,7 +8,8 @@
 void gw_script_report(gw_task *t, struct gw_exchange *x, int status);
 /* There was no memory for the coroutine. (One line a second of this kind; the requests' own lines say "script error".) */
 void gw_script_report_memory(struct gw_exchange *x);
-/* Collects garbage, so that the next request finds memory. */
+/* Collects garbage, so that the next request finds memory; by the function that gw_push_collect pushes, kept as s->collect. */
 void gw_script_collect(gw_state *s);
+void gw_push_collect(lua_State *L);
 
 #endif

@@ -43,26 +43,84 @@ static void *allocate_opening(gw_state *s, void *ptr, size_t old_bytes, size_t b
     return out;
 }
 
-/* Memory that LuaJIT cannot do without (gw_luajit_refuse): beyond the cap, and in need from the reserve. */
-static void *lend(gw_state *s, size_t bytes)
+/* Compiled code was lent memory: it has to end. It meets the collector, which it lets in again and again, and leaves for the interpreter
+ * when that has marked everything, which is now a single step; there the next instruction meets the hook. */
+static void on_no_memory(lua_State *L, lua_Debug *ar)
 {
-    void *out = gw_reserve_realloc(NULL, bytes, realloc);
-    if (out && gw_reserve_owns(out))
-        s->lent++;
+    (void)ar;
+    lua_pushliteral(L, "not enough memory"); /* a string that every state has */
+    lua_error(L);
+}
+
+static void stop_soon(gw_state *s)
+{
+    if (!s->stopping) {
+        s->stopping = true;
+        s->step_multiplier = lua_gc(s->L, LUA_GCSETSTEPMUL, 0);
+        lua_sethook(s->L, on_no_memory, LUA_MASKCOUNT, 1);
+    }
+    lua_gc(s->L, LUA_GCRESTART, 0);
+}
+
+void gw_state_relieve(gw_state *s)
+{
+    s->refused = false;
+    if (!s->stopping)
+        return;
+    s->stopping = false;
+    lua_sethook(s->L, NULL, 0, 0);
+    lua_gc(s->L, LUA_GCSETSTEPMUL, s->step_multiplier);
+}
+
+static bool within(const gw_state *s, size_t most, size_t more)
+{
+    return more <= most && s->used <= most - more;
+}
+
+/* malloc or the cap said no. In the interpreter that is an error; where LuaJIT would not survive one (script/luajit.h), memory is lent:
+ * beyond the cap, and in need from the reserve. */
+static void *refused(gw_state *s, void *ptr, size_t old_bytes, size_t bytes)
+{
+    enum gw_luajit_at at = gw_luajit_at(s->L);
+    void *out = NULL;
+    s->refused = true;
+    if (at == GW_LUAJIT_INTERPRETING)
+        return NULL;
+    if (at == GW_LUAJIT_COMPILED)
+        stop_soon(s);
+    if (within(s, 2 * s->most, bytes - old_bytes)) {
+        bool was_lent = s->lent > 0 && gw_reserve_owns(ptr);
+        out = gw_reserve_realloc(ptr, bytes, realloc);
+        if (out)
+            s->lent += (uint32_t)gw_reserve_owns(out) - (uint32_t)was_lent;
+    }
+    if (!out)
+        gw_luajit_refuse(s->L);
     return out;
 }
 
-static void *allocate_lent(gw_state *s, void *ptr, size_t old_bytes, size_t bytes)
+/* realloc for a block that may be lent: out of the reserve as soon as it can. */
+static void *move(gw_state *s, void *ptr, size_t old_bytes, size_t bytes)
 {
-    void *out = bytes ? malloc(bytes) : NULL;
-    if (bytes && !out)
-        return bytes <= old_bytes ? ptr : NULL;
-    if (out)
-        memcpy(out, ptr, old_bytes < bytes ? old_bytes : bytes);
+    if (gw_likely(s->lent == 0) || !gw_reserve_owns(ptr))
+        return realloc(ptr, bytes);
+    void *out = malloc(bytes);
+    if (!out)
+        return NULL;
+    memcpy(out, ptr, old_bytes < bytes ? old_bytes : bytes);
     gw_reserve_realloc(ptr, 0, realloc);
     s->lent--;
-    s->used += bytes - old_bytes;
     return out;
+}
+
+static void give(gw_state *s, void *ptr)
+{
+    if (gw_likely(s->lent == 0) || !gw_reserve_owns(ptr)) {
+        free(ptr);
+        return;
+    }
+    gw_reserve_realloc(ptr, 0, realloc);
+    s->lent--;
 }
 
 static void *allocate(void *data, void *ptr, size_t old_bytes, size_t bytes)
@@ -72,20 +130,17 @@ static void *allocate(void *data, void *ptr, size_t old_bytes, size_t bytes)
         return allocate_opening(s, ptr, old_bytes, bytes);
     if (!ptr)
         old_bytes = 0;
-    if (gw_unlikely(s->lent > 0) && gw_reserve_owns(ptr))
-        return allocate_lent(s, ptr, old_bytes, bytes);
     if (bytes == 0) {
-        free(ptr);
+        give(s, ptr);
         s->used -= old_bytes;
         return NULL;
     }
     void *out = NULL;
-    if (gw_likely(bytes <= old_bytes || (bytes - old_bytes <= s->most && s->used <= s->most - (bytes - old_bytes))))
-        out = realloc(ptr, bytes);
+    if (gw_likely(bytes <= old_bytes || within(s, s->most, bytes - old_bytes)))
+        out = move(s, ptr, old_bytes, bytes);
     if (gw_unlikely(!out)) {
-        if (bytes <= old_bytes)
-            out = ptr; /* Lua relies on shrinking never to fail */
-        else if (gw_luajit_refuse(s->L) || ptr || !(out = lend(s, bytes)))
+        out = bytes <= old_bytes ? ptr : refused(s, ptr, old_bytes, bytes); /* Lua relies on shrinking never to fail */
+        if (!out)
             return NULL;
     }
     s->used += bytes - old_bytes;

@@ -40,6 +40,9 @@ typedef struct gw_state {
     size_t used, most;       /* bytes of Lua memory */
     struct spare *opening;   /* while the libraries are opened; NULL after */
     uint32_t lent;           /* blocks that are in the reserve */
+    bool refused;            /* memory was refused or lent since gw_state_relieve */
+    bool stopping;           /* what runs is being stopped for that */
+    int step_multiplier;     /* of the collector, when it is not */
     uint32_t index;          /* of the worker */
     const char *library;     /* folder of lua/gateway; NULL: built in */
     gw_read_list files;      /* found by require */
@@ -51,12 +54,15 @@ typedef struct gw_state {
     uint32_t chain_count;
     gw_lua_holder holder;   /* what scripts hold of shared state */
     int make_task, explain; /* registry: functions of lua/gateway/chain.lua */
+    int collect;            /* registry: collects garbage */
 } gw_state;
 
 /* A state with the standard libraries and `require` for the library and the script's folder. NULL: memory is out.
  * script_path: package.path begins in its folder. */
 gw_state *gw_state_new(uint32_t index, const char *script_path, const char *library);
 void gw_state_free(gw_state *s);
+/* What ran when memory was refused has ended: the next may run. */
+void gw_state_relieve(gw_state *s);
 
 /* Adds a path. false: memory is out. */
 bool gw_read_list_add(gw_read_list *files, const char *path);

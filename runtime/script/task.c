@@ -158,18 +158,15 @@ static inline bool only_layers(const gw_task *t)
 
 static enum gw_chain_verdict failed(gw_task *t, gw_exchange *x, int status)
 {
-    gw_state *s = t->state;
     gw_script_report(t, x, status);
     x->task = NULL;
     drop(t);
-    if (status == LUA_ERRMEM)
-        gw_script_collect(s); /* with what the dead coroutine held */
     return GW_CHAIN_FAILED;
 }
 
 /* Runs the coroutine until it leaves. Frames of the script that C cannot see again must not be there when a task is reused: so a task goes
  * back to its pool only when it parked. */
-static enum gw_chain_verdict go(gw_task *t, gw_exchange *x, int arguments)
+static enum gw_chain_verdict run(gw_task *t, gw_exchange *x, int arguments)
 {
     gw_state *s = t->state;
     t->at = GW_TASK_RUNNING;
@@ -210,30 +207,40 @@ static enum gw_chain_verdict go(gw_task *t, gw_exchange *x, int arguments)
     }
 }
 
+static enum gw_chain_verdict go(gw_state *s, gw_task *t, gw_exchange *x, int arguments)
+{
+    enum gw_chain_verdict verdict = run(t, x, arguments);
+    if (gw_unlikely(s->refused)) /* LuaJIT does not collect when memory is refused: the next request would be, too */
+        gw_script_collect(s);
+    return verdict;
+}
+
 static enum gw_chain_verdict start(gw_exchange *x)
 {
     gw_state *s = x->generation->worker[x->engine->index].script;
     s->engine = x->engine;
     gw_lua_clock(x->engine->loop);
     gw_task *t = take(s, (uint32_t)x->route->chain);
+    if (gw_unlikely(!t || s->refused))
+        gw_script_collect(s);
     if (gw_unlikely(!t)) {
         gw_script_report_memory(x);
-        gw_script_collect(s);
         return GW_CHAIN_FAILED;
     }
     open_view(t, x);
-    return go(t, x, 0);
+    return go(s, t, x, 0);
 }
 
 static enum gw_chain_verdict resume(gw_exchange *x)
 {
     gw_task *t = x->task;
+    gw_state *s = t->state;
     if (t->at == GW_TASK_WAITING)
-        return go(t, x, 0);
+        return go(s, t, x, 0);
     t->view.answered = 1;
     t->view.status = x->response.status;
     lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->response);
-    return go(t, x, 1);
+    return go(s, t, x, 1);
 }
 
 static void cancel(gw_exchange *x)
@@ -281,6 +288,8 @@ static int prepare(lua_State *L)
     lua_call(L, 4, 2); /* (chains, park, next, wait) -> make, explain */
     s->explain = luaL_ref(L, LUA_REGISTRYINDEX);
     s->make_task = luaL_ref(L, LUA_REGISTRYINDEX);
+    gw_push_collect(L);
+    s->collect = luaL_ref(L, LUA_REGISTRYINDEX);
     luaL_unref(L, LUA_REGISTRYINDEX, p->results);
     lua_settop(L, 0);
     lua_gc(L, LUA_GCCOLLECT, 0); /* what the load left behind */
@@ -301,9 +310,10 @@ int gw_script_prepare(gw_state *s, gw_generation *g, int results)
         return GW_NOMEM;
     s->chain_count = (uint32_t)count;
     struct preparing p = {.s = s, .results = results};
+    gw_state_relieve(s);
     if (lua_cpcall(s->L, prepare, &p) != 0) {
         lua_pop(s->L, 1);
         return GW_NOMEM;
     }
-    return GW_OK;
+    return s->refused ? GW_NOMEM : GW_OK;
 }

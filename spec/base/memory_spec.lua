@@ -5,7 +5,7 @@ local ffi = require "ffi"
 local cdef = require "spec.support.cdef"
 local C = cdef.load("base/buffer.h", "base/slab.h", "base/arena.h")
 
-local STANDARD = 32768 - 64
+local STANDARD = 32768 + 384
 
 local function address(ptr)
   return tonumber(ffi.cast("uintptr_t", ptr))

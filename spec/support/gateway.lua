@@ -310,7 +310,7 @@ end
 
 local function launch(options)
   local self = prepare(options)
-  local argv = { gateway.binary() }
+  local argv = { options.binary or gateway.binary() }
   for _, arg in ipairs(options.args or {}) do argv[#argv + 1] = self:fill(arg) end
   argv[#argv + 1] = self.dir .. "/" .. self.script
   self.pid = assert(sys.spawn { argv = argv, env = environment(self.dir, options.env, options.asan), stdout = self.dir .. "/stdout",
@@ -340,7 +340,7 @@ end
 
 --- Starts it and waits until it is ready. options: script, files, vars, backends (a number, or a list of addresses; "refused" gives
 -- a port where nobody listens), workers (1), env, args, open_files (RLIMIT_NOFILE), asan (more
--- options of AddressSanitizer).
+-- options of AddressSanitizer), binary (another than gateway.binary()).
 function gateway.start(options)
   for attempt = 1, 3 do
     local self = launch(options)
