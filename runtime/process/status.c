@@ -116,8 +116,7 @@ static void render_status(gw_text *t, void *data)
     }
     gw_text_lit(t, "]");
     add_limits(t, g);
-    gw_text_printf(t,
-                   ",\"reloads\":{\"succeeded\":%llu,\"refused\":%llu,\"building\":", (unsigned long long)s->reloads.succeeded,
+    gw_text_printf(t, ",\"reloads\":{\"succeeded\":%llu,\"refused\":%llu,\"building\":", (unsigned long long)s->reloads.succeeded,
                    (unsigned long long)s->reloads.refused);
     add_bool(t, s->reloads.building);
     gw_text_lit(t, ",\"last\":");
