@@ -84,13 +84,26 @@ local function number_text(n)
   return (("%.14g"):format(n))
 end
 
--- The object that middleware lists hold. `declared`: its state; the rest belongs to this use of it.
+-- The name in the RateLimit fields of one that has none: its position would tell clients about the script.
+local function label_of(state, entry, headers)
+  if not headers then return "default" end
+  local labels = state.limit_labels or { count = 0 }
+  state.limit_labels = labels
+  if not labels[entry.index] then
+    labels.count = labels.count + 1
+    labels[entry.index] = labels.count == 1 and "default" or "default-" .. labels.count
+  end
+  return labels[entry.index]
+end
+
+-- The object that middleware lists hold. `entry` is its state; the rest belongs to this use of it.
 local function made(word, entry, by, by_name, f, good, text)
   local state = spec.state
   state.limits = state.limits or {}
   local self = setmetatable({
     word = word, shared = entry.index, by = by, by_name = by_name, by_function = f, headers = good.headers or false,
-    status = good.status or 429, label = good.name or "default", text = text, source = entry.source, index = #state.limits,
+    status = good.status or 429, label = good.name or label_of(state, entry, good.headers), text = text,
+    source = entry.source, index = #state.limits,
   }, Limit)
   table.insert(state.limits, self)
   return self

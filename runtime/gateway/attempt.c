@@ -223,6 +223,11 @@ static void judge_passive(gw_exchange *x, bool ok, int64_t now)
 void gw_attempt_over(gw_exchange *x)
 {
     gw_upstream *u = x->upstream;
+    if (gw_likely(!u->watched)) {
+        x->counted = false;
+        gw_balancer_done(&u->balance, &u->state->balance, &x->endpoint->load, 0, true, -1);
+        return;
+    }
     bool known = x->try_head || x->try_failed, ok = !x->try_failed;
     int64_t now = now_ns(x), latency = -1;
     if (known)
@@ -237,9 +242,11 @@ void gw_attempt_over(gw_exchange *x)
 
 bool gw_attempt_head(gw_exchange *x, int status)
 {
+    if (gw_likely(!x->upstream->watched))
+        return false;
     x->try_head = true;
     x->try_failed = listed(x->upstream->breaker_statuses, status);
-    return gw_unlikely(x->upstream->retry.attempts > 1) && listed(x->upstream->retry.statuses, status);
+    return x->upstream->retry.attempts > 1 && listed(x->upstream->retry.statuses, status);
 }
 
 /* ---- another try ---- */

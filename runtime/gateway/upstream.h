@@ -138,7 +138,8 @@ typedef struct gw_upstream {
     uint64_t
         breaker_statuses[10]; /* what counts as a failure beside connect errors, resets and timeouts; 500 to 599 by default */
     gw_retry_spec retry;
-    bool guarded;              /* has retries, a concurrency limit or an adaptive one: gw_attempt_enter has something to do */
+    bool watched; /* something learns from how tries end: breakers, passive health, ewma, retries, an adaptive limit */
+    bool guarded; /* has retries, a concurrency limit or an adaptive one: gw_attempt_enter has something to do */
     uint32_t concurrency_most; /* requests in flight over all endpoints: 503 past it; 0: unbounded */
     gw_adaptive *adaptive;     /* the state's; NULL: none. Made by gw_upstream_adaptive */
     struct {

@@ -205,5 +205,7 @@ void gw_build_traffic(gw_builder *b, gw_upstream *u, int at)
     build_breaker(b, u, at);
     build_retry(b, u, at);
     build_concurrency(b, u, at);
+    u->watched = u->breaker_on || u->passive_on || u->adaptive || u->retry.attempts > 1 ||
+                 strcmp(gw_balancer_name(&u->balance), "ewma") == 0;
     u->guarded = u->retry.attempts > 1 || u->concurrency_most || u->adaptive;
 }

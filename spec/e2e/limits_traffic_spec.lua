@@ -108,12 +108,12 @@ describe("a route's limits:", function()
     assert.same({ '"api";r=0;t=4' }, third.headers:all "RateLimit")
   end)
 
-  for _, path in ipairs { "/backend", "/backend-lua" } do
+  for path, label in pairs { ["/backend"] = "default", ["/backend-lua"] = "default-2" } do
     it("an upstream's answer carries them too: " .. path, function()
       local response = ask(path)
       assert.equal("from behind", response.body)
-      assert.equal('"default";r=9;t=1', response.headers:get "RateLimit")
-      assert.equal('"default";q=10;w=10', response.headers:get "RateLimit-Policy")
+      assert.equal(('"%s";r=9;t=1'):format(label), response.headers:get "RateLimit")
+      assert.equal(('"%s";q=10;w=10'):format(label), response.headers:get "RateLimit-Policy")
       assert.is_false(g.backends[1]:last().headers:has "RateLimit")
     end)
   end
@@ -365,6 +365,56 @@ describe("with two workers", function()
       assert.truthy(workers[1].requests > 0 and workers[2].requests > 0)
     end)
   end
+end)
+
+describe("breakers, balancers and health by hand", function()
+  it("are one for both workers, and outlive reloads", function()
+    local g = gateway.start {
+      workers = 2,
+      script = [[${prelude}
+        gateway.access_log(false)
+        local breakers = gateway.breakers { failures = 3, open_for = "1h" }
+        local balancer = gateway.balancer.round_robin { "a", "b", name = "turns" }
+        local loads = gateway.balancer.least_conn { "a", "b" }
+        local health = gateway.health.passive { "a", "b", min_requests = 4, error_rate = 0.5, eject_for = "1h" }
+        local function route(path, f) gateway.route(path) { to = function(request) return gateway.respond(200, f(request)) end } end
+        route("/fail", function(request) breakers:of(request.headers["x-key"]):failure() return "" end)
+        route("/state", function(request) return breakers:of(request.headers["x-key"]).state end)
+        route("/next", function() return balancer:next() end)
+        route("/load", function() loads:next() return loads:in_flight "a" .. " " .. loads:in_flight "b" end)
+        route("/record", function() return health:record("a", false) or "" end)
+        route("/healthy", function() return tostring(health:healthy "a") .. " " .. tostring(health:healthy "b") end)
+      ]],
+    }
+    local function ask(path, key)
+      local response = g:ask { path = path, headers = { { "X-Key", key or "" } } }
+      assert.equal(200, response.status)
+      return response.body
+    end
+    local function together()
+      assert.equal("open", ask("/state", "sick"))
+      assert.equal("closed", ask("/state", "well"))
+      assert.equal("false true", ask "/healthy")
+    end
+    for _ = 1, 3 do ask("/fail", "sick") end
+    local events = {}
+    for i = 1, 4 do events[i] = ask "/record" end
+    assert.same({ "", "", "", "down" }, events)
+    for _ = 1, 8 do together() end -- whichever worker answers
+    local turns, last = 0, ask "/next"
+    for round = 1, 4 do
+      for _ = 1, 5 do
+        local now = ask "/next"
+        if now ~= last then turns = turns + 1 end
+        last = now
+      end
+      assert.equal(("%d %d"):format(round, round), (ask "/load" and ask "/load"))
+      assert.equal(200, g:reload().status)
+      together()
+    end
+    assert.equal(20, turns)
+    g:stop()
+  end)
 end)
 
 describe("a reload", function()
