@@ -244,10 +244,10 @@ describe("memory:", function()
             return seen and not status.reloads.building
           end, "the load's end")
           number = number + 1
-          if number % 20 == 0 then all_well(g) end
-          spared = spared + 173
+          if number % 50 == 0 then all_well(g) end
+          spared = spared + 41
         end
-        assert.is_true(number > 20, number)
+        assert.is_true(number > 100, number)
       end
       assert.equal(200, g:reload().status)
       all_well(g)
