@@ -148,7 +148,7 @@ describe("limits in a route", function()
     ]]
     local names = {}
     for i, entry in ipairs(spec.shared) do names[i] = entry.name end
-    assert.same({ "script.lua:2", "n", "script.lua:2#2" }, names)
+    assert.same({ "script.lua:3", "n", "script.lua:3#2" }, names)
     assert.same({ 0, 1, 2, 1 }, { spec.limits_used[1].shared, spec.limits_used[2].shared, spec.limits_used[3].shared,
       spec.limits_used[4].shared })
     assert.same({ false, true }, { spec.limits_used[2].headers, spec.limits_used[4].headers })
