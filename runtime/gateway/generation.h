@@ -64,10 +64,10 @@ typedef struct gw_chain_ops {
 typedef struct gw_limit gw_limit;
 typedef struct gw_limit_use {
     gw_limit *limit;
-    int by;              /* enum gw_limit_by */
-    gw_slice by_name;    /* of the header, cookie or query parameter */
-    bool headers;        /* RateLimit fields in the answer */
-    int status;          /* of a refusal */
+    int by;           /* enum gw_limit_by */
+    gw_slice by_name; /* of the header, cookie or query parameter */
+    bool headers;     /* RateLimit fields in the answer */
+    int status;       /* of a refusal */
 } gw_limit_use;
 
 struct gw_route {
