@@ -141,13 +141,14 @@ describe("limits in a route", function()
   it("of one name are one; without a name, each call of a line is another", function()
     local spec = routes [[
       for _, path in ipairs { "/a", "/b" } do
-        gateway.route(path) { use = { gateway.rate_limit { rate = 1 }, gateway.rate_limit { rate = 1, name = "n", headers = path == "/b" } },
+        local named = { rate = 1, name = "n", headers = path == "/b" } gateway.route(path) { use = {
+        gateway.rate_limit { rate = 1 }, gateway.rate_limit(named) },
           to = gateway.respond(200) }
       end
     ]]
     local names = {}
     for i, entry in ipairs(spec.shared) do names[i] = entry.name end
-    assert.same({ "script.lua:2", "n", "script.lua:2#2" }, names)
+    assert.same({ "script.lua:3", "n", "script.lua:3#2" }, names)
     assert.same({ 0, 1, 2, 1 }, { spec.limits_used[1].shared, spec.limits_used[2].shared, spec.limits_used[3].shared,
       spec.limits_used[4].shared })
     assert.same({ false, true }, { spec.limits_used[2].headers, spec.limits_used[4].headers })
