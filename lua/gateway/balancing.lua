@@ -1,7 +1,7 @@
 -- gateway.balancer.* and gateway.health.* by hand: which of some endpoints is next, and which of them are well. Positions, live requests,
 -- latencies and health are shared by all workers and outlive reloads, known by the object's name and the endpoints'.
 --
--- Endpoints are any names: nothing here connects to them. They are a list, { "a", "b" } or { { "a", weight = 3 }, { "b", backup = true } }
+-- Endpoints are any names: nothing here connects to them. They are a list: { "a", "b" } or { { "a", weight = 3 }, { "b", backup = true } }
 
 local C = require "gateway.ffi"
 local check = require "gateway.check"

@@ -141,8 +141,8 @@ describe("limits in a route", function()
   it("of one name are one; without a name, each call of a line is another", function()
     local spec = routes [[
       for _, path in ipairs { "/a", "/b" } do
-        gateway.route(path) {
-          use = { gateway.rate_limit { rate = 1 }, gateway.rate_limit { rate = 1, name = "n", headers = path == "/b" } },
+        local named = { rate = 1, name = "n", headers = path == "/b" } gateway.route(path) { use = {
+        gateway.rate_limit { rate = 1 }, gateway.rate_limit(named) },
           to = gateway.respond(200) }
       end
     ]]

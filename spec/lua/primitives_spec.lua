@@ -189,6 +189,28 @@ describe("a balancer", function()
     health:record("a", true)
     assert.equal("a", balancer:next())
   end)
+  it("lets an endpoint that came back begin slowly", function()
+    clock.t = 1000
+    local health = gateway.health.active { "a", "b", rise = 1, fall = 1, clock = clock }
+    local balancer = gateway.balancer.random { health = health, slow_start = 100, clock = clock }
+    local function share()
+      local count = 0
+      for _ = 1, 2000 do
+        local endpoint = balancer:next()
+        balancer:done(endpoint)
+        if endpoint == "a" then count = count + 1 end
+      end
+      return count / 2000
+    end
+    assert.truthy(share() > 0.4)
+    health:record("a", false)
+    assert.equal(0, share())
+    health:record("a", true)
+    clock.t = 1001
+    assert.truthy(share() < 0.2)
+    clock.t = 1200
+    assert.truthy(share() > 0.4)
+  end)
 end)
 
 describe("health", function()
