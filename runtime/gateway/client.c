@@ -1,8 +1,10 @@
 #include "gateway/client.h"
 #include "gateway/flow.h"
 
-#define LINGER_BYTES (1 << 20) /* dropped at most after our last byte */
-#define LINGER_SECONDS 2.0
+/* After our last byte, what the client still sends is read and dropped: while it goes on sending, so that a reset does not take away an
+ * answer that it has not read yet (it may be in the middle of a large upload). */
+#define LINGER_SECONDS 2.0 /* between two pieces */
+#define LINGER_MOST 30.0   /* in all */
 
 static const gw_stream_ops client_ops;
 
@@ -38,7 +40,7 @@ static void client_linger(gw_client *c)
             return;
         }
     }
-    c->linger = LINGER_BYTES;
+    c->linger_until = gw_loop_now(c->engine->loop) + LINGER_MOST;
     gw_stream_shutdown(&c->stream);
     if (!c->ended)
         gw_stream_read_on(&c->stream);
@@ -188,11 +190,11 @@ static void client_drop_incoming(gw_client *c)
     gw_buffer_give(&e->buffers, b);
     if (n == GW_AGAIN)
         return;
-    if (n < 0 || (uint64_t)n >= c->linger) {
+    if (n < 0 || gw_loop_now(e->loop) > c->linger_until) {
         gw_client_close(c);
         return;
     }
-    c->linger -= (uint32_t)n;
+    gw_stream_timeout(&c->stream, LINGER_SECONDS);
 }
 
 static void client_readable(gw_stream *s)

@@ -22,11 +22,11 @@ struct gw_client {
     gw_buffer *in;  /* [start: head of the message at hand … end) */
     const gw_listener *listener;
     gw_list link; /* engine->client_list */
+    double linger_until; /* with LINGER: loop time */
     gw_head_scan_state scan;
     uint32_t pos;      /* with BUSY: first byte in `in` behind the head that nobody has taken yet */
     uint32_t head_end; /* with BUSY: where the head ends in `in` */
     uint32_t requests;
-    uint32_t linger; /* bytes that may still be dropped */
     uint8_t state;
     bool processing; /* inside the loop over pipelined heads */
     bool close_soon; /* draining, or its listener was removed */

@@ -226,6 +226,18 @@ describe("slow clients:", function()
     end)
   end)
 
+  it("who is refused in the middle of a large upload still reads why", function()
+    peers.run(function()
+      local client = g:client()
+      client.wait = 10
+      client:write("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n")
+      for _ = 1, 400 do client:write(("x"):rep(65536)) end
+      local response = client:read_response()
+      assert.equal(413, response.status)
+      assert.is_true(response.headers:lists("connection", "close"))
+    end)
+  end)
+
   it("408 for a body that stops; the upstream request ends", function()
     peers.run(function()
       local ended
