@@ -1,17 +1,19 @@
 #include "script/luajit.h"
 #include "net/reserve.h"
 #include <lauxlib.h>
+#include <luajit.h>
 #include <lualib.h>
 #include <pthread.h>
 #include <stdlib.h>
 
-/* ---- running out in compiled code ----
+/* ---- what LuaJIT is at ----
  *
- * global_State.jit_base is the base of the compiled code that runs, NULL while none does; global_State.cur_L is the thread that runs it;
- * global_State.vmstate is the number of the trace that runs, or negative: one value of its own while the collector works. They lie in the
- * block in which a state begins, and are found by a loop that asks for memory in compiled code, on the main thread and on another, with
- * the collector stopped: jit_base is the one word that is NULL at times and else points into the stack of the thread that runs; vmstate
- * is a small positive number just when jit_base is not NULL. Then the collector runs, and vmstate says so whenever it gives back. */
+ * global_State.vmstate says it: interpreting, in C, or something else: compiled code (then it is the number of the trace), the compiler,
+ * the collector. It lies in the block in which a state begins, as does global_State.jit_base, the base of the compiled code that runs, NULL
+ * while none does, and global_State.cur_L, the thread that runs it. They are found by a loop that asks for memory in compiled code, on the
+ * main thread and on another, with the collector stopped: jit_base is the one word that is NULL at times and else points into the stack
+ * of the thread that runs; vmstate is a small positive number just when jit_base is not NULL. Then vmstate is looked at while it
+ * interprets, in C, and while it collects. */
 
 /* The beginning of a lua_State in LuaJIT 2.1 with references of 64 bits. */
 typedef struct shape {
@@ -35,8 +37,7 @@ typedef struct watch {
     int run;
     size_t jit_base;   /* known from the second half of the runs on */
     uint32_t looks[2]; /* then: while compiled code did not run; while it did */
-    bool collecting;
-    uint32_t given, given_otherwise; /* while it collected: with the vmstate of the first, with another */
+    int32_t *probe;    /* where vmstate goes when memory is asked for or given back; NULL: nowhere */
     struct {
         bool null, wrong, not_thread;
         bool seen[2];        /* pointed into the stack of the main thread, of the other */
@@ -47,7 +48,7 @@ typedef struct watch {
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct {
     size_t jit_base, cur_L, vmstate; /* bytes from the main lua_State on */
-    int32_t collecting;              /* vmstate while the collector works */
+    int32_t interpreting, in_c;      /* values of vmstate */
     bool known;
 } learnt;
 
@@ -109,13 +110,10 @@ static void *watched(void *data, void *ptr, size_t old_bytes, size_t bytes)
     watch *w = data;
     if (w->running)
         look(w);
-    if (bytes == 0) {
-        if (w->collecting && w->given++ == 0)
-            learnt.collecting = number_at(w->block, learnt.vmstate);
-        else if (w->collecting && learnt.collecting != number_at(w->block, learnt.vmstate))
-            w->given_otherwise++;
+    if (w->probe)
+        *w->probe = number_at(w->block, learnt.vmstate);
+    if (bytes == 0)
         return NULL;
-    }
     if (ptr && bytes <= old_bytes)
         return ptr;
     size_t whole = (bytes + 15) & ~(size_t)15;
@@ -160,6 +158,33 @@ static bool find_others(watch *w)
     return w->looks[0] && w->looks[1] && threads > 0 && vmstates == 1;
 }
 
+static int ask_in_c(lua_State *L)
+{
+    lua_newtable(L);
+    return 1;
+}
+
+static bool probe(lua_State *L, watch *w)
+{
+    static const char ask[] = "local t = { 1 } return t";
+    int32_t collecting = 0;
+    luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
+    if (luaL_loadbuffer(L, ask, sizeof ask - 1, "=ask") != 0)
+        return false;
+    lua_pushcfunction(L, ask_in_c);
+    w->probe = &learnt.in_c;
+    lua_call(L, 0, 1);
+    w->probe = NULL;
+    lua_pop(L, 1);
+    w->probe = &learnt.interpreting;
+    lua_call(L, 0, 1);
+    w->probe = &collecting;
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    w->probe = NULL;
+    return learnt.interpreting < 0 && learnt.in_c < 0 && learnt.in_c != learnt.interpreting && collecting < 0 &&
+           collecting != learnt.interpreting && collecting != learnt.in_c;
+}
+
 static int watch_loops(lua_State *L)
 {
     static const char loop[] = "local t = { 0, 0, 0, 0, 0, 0, 0, 0 } for i = 1, 300 do t[i % 8 + 1] = { i } end";
@@ -180,12 +205,7 @@ static int watch_loops(lua_State *L)
         lua_call(on, 0, 0);
         w->running = NULL;
     }
-    if (!find_others(w))
-        return 0;
-    w->collecting = true;
-    lua_gc(L, LUA_GCCOLLECT, 0);
-    w->collecting = false;
-    learnt.known = w->given > 0 && w->given_otherwise == 0 && learnt.collecting < 0;
+    learnt.known = find_others(w) && probe(L, w);
     return 0;
 }
 
@@ -218,13 +238,12 @@ bool gw_luajit_learnt(void)
     return learnt.known;
 }
 
-enum gw_luajit_at gw_luajit_at(lua_State *L)
+bool gw_luajit_survives(lua_State *L)
 {
     if (!learnt.known)
-        return GW_LUAJIT_INTERPRETING;
-    if (number_at((const char *)L, learnt.vmstate) == learnt.collecting)
-        return GW_LUAJIT_COLLECTING;
-    return pointer_at((const char *)L, learnt.jit_base) ? GW_LUAJIT_COMPILED : GW_LUAJIT_INTERPRETING;
+        return true;
+    int32_t at = number_at((const char *)L, learnt.vmstate);
+    return at == learnt.interpreting || at == learnt.in_c;
 }
 
 void gw_luajit_refuse(lua_State *L)

@@ -57,7 +57,7 @@ static int explain(lua_State *L)
     struct explaining *e = lua_touserdata(L, 1);
     gw_task *t = e->t;
     lua_rawgeti(L, LUA_REGISTRYINDEX, t->state->explain);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, t->anchor);
+    gw_script_push_anchored(L, t->state, t->anchor);
     lua_rawgeti(L, -1, 1); /* the coroutine */
     lua_remove(L, -2);
     if (e->status == LUA_YIELD)

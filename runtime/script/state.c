@@ -43,8 +43,8 @@ static void *allocate_opening(gw_state *s, void *ptr, size_t old_bytes, size_t b
     return out;
 }
 
-/* Compiled code was lent memory: it has to end. It meets the collector, which it lets in again and again, and leaves for the interpreter
- * when that has marked everything, which is now a single step; there the next instruction meets the hook. */
+/* What runs was lent memory: it has to end. The next instruction of the interpreter meets the hook. Compiled code meets the collector,
+ * which it lets in again and again, and leaves for the interpreter when that has marked everything, which is now a single step. */
 static void on_no_memory(lua_State *L, lua_Debug *ar)
 {
     (void)ar;
@@ -81,13 +81,11 @@ static bool within(const gw_state *s, size_t most, size_t more)
  * beyond the cap, and in need from the reserve. */
 static void *refused(gw_state *s, void *ptr, size_t old_bytes, size_t bytes)
 {
-    enum gw_luajit_at at = gw_luajit_at(s->L);
     void *out = NULL;
     s->refused = true;
-    if (at == GW_LUAJIT_INTERPRETING)
+    if (gw_luajit_survives(s->L))
         return NULL;
-    if (at == GW_LUAJIT_COMPILED)
-        stop_soon(s);
+    stop_soon(s);
     if (within(s, 2 * s->most, bytes - old_bytes)) {
         bool was_lent = s->lent > 0 && gw_reserve_owns(ptr);
         out = gw_reserve_realloc(ptr, bytes, realloc);

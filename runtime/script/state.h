@@ -55,6 +55,8 @@ typedef struct gw_state {
     gw_lua_holder holder;   /* what scripts hold of shared state */
     int make_task, explain; /* registry: functions of lua/gateway/chain.lua */
     int collect;            /* registry: collects garbage */
+    int anchors; /* registry: list of what tasks hold. One of its own, which is all array: when memory runs out while LuaJIT
+                             * makes a table larger that has numbers in its hash part, as the registry may, it loses these */
 } gw_state;
 
 /* A state with the standard libraries and `require` for the library and the script's folder. NULL: memory is out.

@@ -71,10 +71,20 @@ static int make(lua_State *L)
     t->state = s;
     t->chain = &s->chains[m->chain];
     t->co = lua_tothread(L, -3);
-    t->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
-    t->response = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->anchors);
+    lua_pushvalue(L, -2);
+    t->anchor = luaL_ref(L, -2);
+    lua_pushvalue(L, -3);
+    t->response = luaL_ref(L, -2);
     m->task = t;
     return 0;
+}
+
+void gw_script_push_anchored(lua_State *L, const gw_state *s, int reference)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->anchors);
+    lua_rawgeti(L, -1, reference);
+    lua_remove(L, -2);
 }
 
 /* The coroutine is never run again; the collector takes it, and the task with it as soon as no script holds the request. */
@@ -83,8 +93,10 @@ static void drop(gw_task *t)
     lua_State *L = t->state->L;
     t->view.exchange = NULL;
     t->co = NULL;
-    luaL_unref(L, LUA_REGISTRYINDEX, t->response);
-    luaL_unref(L, LUA_REGISTRYINDEX, t->anchor);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, t->state->anchors);
+    luaL_unref(L, -1, t->response);
+    luaL_unref(L, -1, t->anchor);
+    lua_pop(L, 1);
 }
 
 static gw_task *take(gw_state *s, uint32_t chain)
@@ -149,6 +161,12 @@ static void open_view(gw_task *t, gw_exchange *x)
     v->status = 0;
 }
 
+/* What next() gives, onto the coroutine. */
+static inline void push_response(gw_task *t)
+{
+    gw_script_push_anchored(t->co, t->state, t->response);
+}
+
 /* Nothing of the script's own is left on the coroutine: only next() itself, the chain's layers and the driver below them. */
 static inline bool only_layers(const gw_task *t)
 {
@@ -184,7 +202,7 @@ static enum gw_chain_verdict run(gw_task *t, gw_exchange *x, int arguments)
         /* Every function left by a tail call: the layers end at once with the response that nobody looks at. */
         t->at = GW_TASK_RUNNING;
         s->running = t;
-        lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->response);
+        push_response(t);
         status = lua_resume(t->co, 1);
         s->running = NULL;
         x->task = NULL;
@@ -239,7 +257,7 @@ static enum gw_chain_verdict resume(gw_exchange *x)
         return go(s, t, x, 0);
     t->view.answered = 1;
     t->view.status = x->response.status;
-    lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->response);
+    push_response(t);
     return go(s, t, x, 1);
 }
 
@@ -288,6 +306,10 @@ static int prepare(lua_State *L)
     lua_call(L, 4, 2); /* (chains, park, next, wait) -> make, explain */
     s->explain = luaL_ref(L, LUA_REGISTRYINDEX);
     s->make_task = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_createtable(L, 64, 0);
+    lua_pushinteger(L, 0);
+    lua_rawseti(L, -2, 0); /* where luaL_unref keeps its list: so it never needs memory */
+    s->anchors = luaL_ref(L, LUA_REGISTRYINDEX);
     gw_push_collect(L);
     s->collect = luaL_ref(L, LUA_REGISTRYINDEX);
     luaL_unref(L, LUA_REGISTRYINDEX, p->results);

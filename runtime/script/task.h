@@ -25,8 +25,8 @@ typedef struct gw_task { /* a userdata of the state; anchored by its reference *
     gw_chain *chain;
     lua_State *co;
     struct gw_task *next; /* in chain->free */
-    int anchor;           /* registry: the task's Lua table, which holds the coroutine and this */
-    int response;         /* registry: the object that next() gives */
+    int anchor;           /* state->anchors: the task's Lua table, which holds the coroutine and this */
+    int response;         /* state->anchors: the object that next() gives */
     uint8_t at;           /* enum gw_task_state */
 } gw_task;
 
@@ -39,6 +39,9 @@ int gw_script_prepare(gw_state *s, gw_generation *g, int results);
 /* For the library: functions that write a log line and read the clock, pushed on the stack. */
 void gw_push_log(lua_State *L, gw_state *s);
 void gw_push_now(lua_State *L);
+
+/* Pushes what a reference of state->anchors is to. */
+void gw_script_push_anchored(lua_State *L, const gw_state *s, int reference);
 
 /* The text of api.h for ffi.cdef. */
 GW_API const char *gw_api_text(void);

@@ -49,12 +49,16 @@ describe("out of descriptors:", function()
   it("no descriptor for an upstream connection is an error of that request only", function()
     local g = start()
     peers.run(function()
-      g.backends[1]:answer()
+      g.backends[1]:answer { body = "ok", close = true }
       local crowd = {}
       for i = 1, 100 do crowd[i] = g:client() end
       g:log_wait(pauses, "a line that says that accepting pauses")
-      local response = crowd[1]:ask "/"
-      assert.is_true(response.status == 502 or response.status == 503, response.status)
+      -- (a descriptor that served the start, such as the admin connection's, may become free meanwhile; the crowd takes it)
+      peers.eventually(function()
+        local status = crowd[1]:ask("/").status
+        assert.is_true(status == 200 or status == 502 or status == 503, status)
+        return status ~= 200
+      end, "no descriptor")
       assert.equal("fixed", crowd[1]:ask("/fixed").body)
       for i = 2, 100 do crowd[i]:close() end
       peers.eventually(function() return crowd[1]:ask("/").status == 200 end, "recovery")
