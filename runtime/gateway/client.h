@@ -21,7 +21,7 @@ struct gw_client {
     gw_exchange *x; /* with BUSY */
     gw_buffer *in;  /* [start: head of the message at hand … end) */
     const gw_listener *listener;
-    gw_list link; /* engine->client_list */
+    gw_list link;        /* engine->client_list */
     double linger_until; /* with LINGER: loop time */
     gw_head_scan_state scan;
     uint32_t pos;      /* with BUSY: first byte in `in` behind the head that nobody has taken yet */
