@@ -1,4 +1,5 @@
 #include "gateway/limit.h"
+#include "base/clock.h"
 #include "gateway/flow.h"
 #include "http/url.h"
 #include <math.h>
@@ -62,9 +63,11 @@ static gw_slice key_of(gw_exchange *x, const gw_limit_use *use, gw_ip *ip)
 
 /* ---- asking ---- */
 
-static int64_t now_of(const gw_exchange *x)
+/* Read from the clock, not the loop's time, which stands still for a turn: workers that share a limit would differ by milliseconds, and who
+ * is behind would be refused the last token of a burst that the other has just begun. */
+static int64_t now_of(void)
 {
-    return (int64_t)(gw_loop_now(x->engine->loop) * 1e9);
+    return gw_clock_monotonic_ns();
 }
 
 /* In a concurrency limit: the place is kept with the exchange, which gives it back however it ends. */
@@ -161,7 +164,7 @@ int gw_limit_check_key(gw_exchange *x, const gw_limit_use *use, gw_slice key, do
 {
     const gw_limit *l = use->limit;
     gw_shared *s = l->shared;
-    int64_t now = now_of(x);
+    int64_t now = now_of();
     double wait;
     switch (l->config.kind) {
     case GW_SHARED_TOKEN_BUCKET:
