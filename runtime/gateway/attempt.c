@@ -341,8 +341,7 @@ void gw_attempt_refuse(gw_exchange *x, const char *error, double seconds)
     gw_text t = gw_text_on(digits, sizeof digits);
     gw_text_u64(&t, whole >= 1 && whole < 1e9 ? (uint64_t)whole : 1);
     gw_slice value = gw_arena_copy(&x->arena, gw_text_done(&t));
-    x->response.headers.count = 0;
-    x->response.headers.present = 0;
+    gw_headers_clear(&x->response.headers);
     if (value.ptr)
         gw_headers_set(&x->response.headers, GW_SLICE("Retry-After"), value);
     gw_reply_error(x, 503, error);

@@ -22,12 +22,10 @@ gw_exchange *gw_exchange_begin(gw_client *c, gw_generation *g)
     x->request.method = GW_METHOD_NONE;
     x->request.method_name = x->request.target = x->request.host = GW_NO_SLICE;
     x->request.minor = 1;
-    x->request.headers.count = 0;
-    x->request.headers.present = 0;
+    gw_headers_clear(&x->request.headers);
     x->request.framing = GW_FRAMING_NONE;
     x->request.expect_continue = x->request.upgrade = x->request.asterisk = false;
-    x->response.headers.count = 0;
-    x->response.headers.present = 0;
+    gw_headers_clear(&x->response.headers);
     x->found.param_count = 0;
     x->close = e->draining || c->close_soon;
     if (e->arena_count)
@@ -260,8 +258,7 @@ void gw_exchange_verdict(gw_exchange *x, enum gw_chain_verdict verdict)
         break;
     }
     x->wants_resume = false;
-    x->response.headers.count = 0;
-    x->response.headers.present = 0;
+    gw_headers_clear(&x->response.headers);
     x->body_replaced = false;
     if (x->body_status < 0) { /* what the script stumbled over is the client's doing */
         x->close = true;

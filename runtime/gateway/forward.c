@@ -205,8 +205,7 @@ void gw_forward_failed(gw_exchange *x, int status, const char *error, uint32_t f
         forward_again(x);
         return;
     }
-    x->response.headers.count = 0;
-    x->response.headers.present = 0;
+    gw_headers_clear(&x->response.headers);
     gw_reply_error(x, status, error);
 }
 
@@ -382,8 +381,7 @@ void gw_forward_respond(gw_exchange *x)
     gw_text head = gw_text_on(e->scratch, GW_SCRATCH_BYTES);
     gw_compose_response(x, &head);
     if (head.cut) {
-        r->headers.count = 0;
-        r->headers.present = 0;
+        gw_headers_clear(&r->headers);
         gw_forward_failed(x, 502, "response head too large", GW_FAULT_OURS);
         return;
     }
@@ -428,8 +426,7 @@ static void forward_final(gw_exchange *x)
         x->failed_status = r->status;
         x->marked = true;
         gw_forward_release(x, gw_reply_step_over_response(x));
-        r->headers.count = 0;
-        r->headers.present = 0;
+        gw_headers_clear(&r->headers);
         forward_again(x);
         return;
     }

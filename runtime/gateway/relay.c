@@ -59,8 +59,7 @@ static void request_bad(gw_exchange *x, int status, const char *reason)
         return;
     }
     gw_forward_release(x, false);
-    x->response.headers.count = 0;
-    x->response.headers.present = 0;
+    gw_headers_clear(&x->response.headers);
     x->in.done = true; /* nothing more is read as a message */
     gw_reply_error(x, status, reason);
 }
@@ -160,8 +159,7 @@ bool gw_relay_response(gw_exchange *x, gw_slice head)
         const char *reason = "bad response body";
         used = gw_body_take(&x->out, at, gw_buffer_used(b), &data, &reason);
         if (used < 0) {
-            x->response.headers.count = 0;
-            x->response.headers.present = 0;
+            gw_headers_clear(&x->response.headers);
             if (used == GW_NOMEM)
                 gw_forward_out_of_memory(x);
             else

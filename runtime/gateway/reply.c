@@ -55,8 +55,7 @@ void gw_reply_answer(gw_exchange *x, const gw_answer *answer)
     x->response.status = (uint16_t)answer->status;
     x->response.minor = 1;
     x->response.reason = GW_NO_SLICE;
-    x->response.headers.count = 0;
-    x->response.headers.present = 0;
+    gw_headers_clear(&x->response.headers);
     for (uint32_t i = 0; i < answer->header_count; i++)
         gw_headers_add(&x->response.headers, answer->headers[i].name, answer->headers[i].value);
     reply_ready(x);

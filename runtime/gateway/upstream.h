@@ -157,7 +157,6 @@ typedef struct gw_upstream {
     uint32_t fixed_count;
     const gw_upstream_name *names;
     uint32_t name_count;
-    void *control; /* the supervisor's (resolve timers); NULL on the data path */
 } gw_upstream;
 
 /* ---- control path ---- */

@@ -61,6 +61,13 @@ typedef struct gw_headers {
     gw_header item[GW_HEADERS_MAX];
 } gw_headers;
 
+/* No fields. The array is left as it is: it is large. */
+static inline void gw_headers_clear(gw_headers *h)
+{
+    h->count = 0;
+    h->present = 0;
+}
+
 enum gw_header_id gw_header_id_of(gw_slice name); /* without regard to case */
 
 static inline bool gw_headers_has(const gw_headers *h, enum gw_header_id id)

@@ -236,8 +236,7 @@ int gw_request_parse(gw_request *r, const char *head, size_t len, const gw_head_
     const char *at = head, *end = head + len, *fields;
     while (end - at >= 2 && at[0] == '\r' && at[1] == '\n')
         at += 2;
-    r->headers.count = 0;
-    r->headers.present = 0;
+    gw_headers_clear(&r->headers);
     int default_port = -1;
     if (read_request_line(r, at, end, limits, &fields, bad) != GW_OK || read_target(r, &default_port, bad) != GW_OK)
         return GW_INVALID;

@@ -50,8 +50,7 @@ static int parse(gw_response *r, const char *head, size_t len, enum gw_method me
                  gw_bad_head *bad)
 {
     const char *end = head + len, *fields;
-    r->headers.count = 0;
-    r->headers.present = 0;
+    gw_headers_clear(&r->headers);
     if (read_status_line(r, head, end, &fields, bad) != GW_OK)
         return GW_INVALID;
 

@@ -107,8 +107,7 @@ static int read_field(gw_reading *g)
 int gw_read_fields(gw_reading *g, gw_headers *headers, const char *fields, const char *end, const gw_head_limits *limits,
                    gw_bad_head *bad)
 {
-    headers->count = 0;
-    headers->present = 0;
+    gw_headers_clear(headers);
     g->headers = headers;
     g->cursor = fields;
     g->end = end;

@@ -358,8 +358,7 @@ int gw_lua_reply(gw_lua_view *view, int status, const char *body, size_t len)
     x->response.status = (uint16_t)status;
     x->response.minor = 1;
     x->response.reason = GW_NO_SLICE;
-    x->response.headers.count = 0;
-    x->response.headers.present = 0;
+    gw_headers_clear(&x->response.headers);
     x->body_replaced = false;
     view->answered = 1;
     return GW_OK;
