@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "net/reserve.h"
 #include "script/embedded.h"
+#include "script/guard.h"
 #include "script/luajit.h"
 #include "script/task.h"
 #include "script/yaml.h"
@@ -332,6 +333,8 @@ gw_state *gw_state_new(uint32_t index, const char *script_path, const char *libr
 {
     gw_state *s = calloc(1, sizeof *s);
     char *folder = gw_folder_of(script_path);
+    if (s)
+        gw_list_init(&s->losers);
     if (!s || !folder)
         goto failed;
     s->index = index;
@@ -354,6 +357,7 @@ failed:
 
 void gw_state_free(gw_state *s)
 {
+    gw_guard_tell_losers(s);
     if (s->L)
         lua_close(s->L);
     gw_lua_holder_clear(&s->holder);

@@ -4,6 +4,7 @@
 #ifndef GW_SCRIPT_STATE_H
 #define GW_SCRIPT_STATE_H
 
+#include "base/list.h"
 #include "gateway/engine.h"
 #include "gateway/exchange.h"
 #include "script/primitives.h"
@@ -55,6 +56,7 @@ typedef struct gw_state {
     gw_lua_holder holder;   /* what scripts hold of shared state */
     int make_task, explain; /* registry: functions of lua/gateway/chain.lua */
     int collect;            /* registry: collects garbage */
+    gw_list losers;         /* of gw_loser (script/guard.h) */
     int anchors; /* registry: list of what tasks hold. One of its own, which is all array: when memory runs out while LuaJIT
                              * makes a table larger that has numbers in its hash part, as the registry may, it loses these */
 } gw_state;

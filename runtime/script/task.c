@@ -1,5 +1,6 @@
 #include "script/task.h"
 #include "gateway/exchange.h"
+#include "script/guard.h"
 #include "script/report.h"
 #include <lauxlib.h>
 #include <stdlib.h>
@@ -113,7 +114,9 @@ static gw_task *take(gw_state *s, uint32_t chain)
     if (status == 0) {
         t = m.task;
         s->running = t;
-        status = lua_resume(t->co, 0); /* to its first park */
+        status = gw_guard_resume(s, t->co, 0); /* to its first park */
+        if (gw_unlikely(status == GW_GUARD_ABANDONED))
+            return NULL;
         s->running = NULL;
         if (status == LUA_YIELD && t->at == GW_TASK_PARKED)
             return t;
@@ -189,7 +192,11 @@ static enum gw_chain_verdict run(gw_task *t, gw_exchange *x, int arguments)
     gw_state *s = t->state;
     t->at = GW_TASK_RUNNING;
     s->running = t;
-    int status = lua_resume(t->co, arguments);
+    int status = gw_guard_resume(s, t->co, arguments);
+    if (gw_unlikely(status == GW_GUARD_ABANDONED)) {
+        x->task = NULL;
+        return GW_CHAIN_FAILED;
+    }
     s->running = NULL;
     if (gw_unlikely(status != LUA_YIELD))
         return failed(t, x, status);
@@ -203,9 +210,11 @@ static enum gw_chain_verdict run(gw_task *t, gw_exchange *x, int arguments)
         t->at = GW_TASK_RUNNING;
         s->running = t;
         push_response(t);
-        status = lua_resume(t->co, 1);
-        s->running = NULL;
+        status = gw_guard_resume(s, t->co, 1);
         x->task = NULL;
+        if (gw_unlikely(status == GW_GUARD_ABANDONED)) /* the library's own layers ran away: the request is well all the same */
+            return GW_CHAIN_FORWARD_ONLY;
+        s->running = NULL;
         if (gw_likely(status == LUA_YIELD && t->at == GW_TASK_PARKED))
             give(t);
         else

@@ -1,0 +1,47 @@
+/* The guard: the one door through which a worker enters Lua.
+ *
+ * Whoever runs a coroutine of a state goes through gw_guard_resume and never calls lua_resume (nor lua_pcall, lua_cpcall with a function
+ * of the script's) itself: what a script does in there may have no end, and here is where it is given one.
+ *
+ * What a caller must expect:
+ *
+ *   0, LUA_YIELD   as lua_resume says it
+ *   LUA_ERR...     the same; the error stands on top of the coroutine's stack. A script that ran longer than its budget is such an error,
+ *                  as long as it could be stopped by one
+ *   GW_GUARD_ABANDONED
+ *                  it could not: Lua was left from its middle, and the state is gone with everything in it: its lua_States, its tasks
+ *                  (gw_task is a userdata), strings, cdata. Touch nothing of it, the coroutine included; nothing of it may be dropped,
+ *                  unanchored or reported. Of `s` only the struct itself is there still, with s->L NULL. What the caller holds outside
+ *                  (an exchange, a timer's node) it ends as after an error that has been logged: GW_CHAIN_FAILED.
+ *
+ * Exchanges suspended in the state (exchange->task) are told by the guard: their chains fail. Whatever else waits for something on behalf
+ * of a coroutine, and would touch it when that comes, stands in the state's list of losers and is told before gw_guard_resume returns.
+ *
+ * On a worker's thread. Not from within Lua: an entry inside an entry is a mistake in the program. */
+#ifndef GW_SCRIPT_GUARD_H
+#define GW_SCRIPT_GUARD_H
+
+#include "script/state.h"
+
+#define GW_GUARD_ABANDONED (-1) /* LuaJIT's own are 0 and above */
+
+/* lua_resume(co, arguments), guarded. */
+int gw_guard_resume(gw_state *s, lua_State *co, int arguments);
+
+/* Something outside of Lua's memory that loses its coroutine with the state. `lost` is called once, with the node out of the list already:
+ * it must not enter Lua and touches nothing of the state; it is also called when the state is closed in order. */
+typedef struct gw_loser {
+    gw_list link;
+    void (*lost)(struct gw_loser *l);
+} gw_loser;
+static inline void gw_guard_add_loser(gw_state *s, gw_loser *l)
+{
+    gw_list_push_back(&s->losers, &l->link);
+}
+static inline void gw_guard_remove_loser(gw_loser *l)
+{
+    gw_list_remove(&l->link);
+}
+void gw_guard_tell_losers(gw_state *s);
+
+#endif
