@@ -1,7 +1,7 @@
 /* Breakers keyed by anything, in a table of fixed size (keyed_table.h): at most max_keys are known, whatever keys come.
  *
- * When it is full, a new key takes the place of one not seen for long; breakers that are open or half-open go last. A key costs 432
- * bytes: three slots of 16, with a breaker of 128 for each.
+ * When it is full, a new key takes the place of one not seen for long; breakers that are open or half-open go last. A key costs 360
+ * bytes: two and a half slots of 16, with a breaker of 128 for each.
  *
  * A breaker that is handed out may become another key's when its own has not been asked for, for long: ask again for each request. Its
  * tickets are void then, so that late results harm nobody. */

@@ -7,7 +7,7 @@
 #include "policy/token_bucket.h"
 
 _Static_assert(sizeof(gw_client_limiter) == 3 * GW_CACHE_LINE, "as said in the header");
-_Static_assert(sizeof(gw_key_slot) * GW_KEY_SLOTS_EACH <= 64, "what a client may cost");
+_Static_assert(sizeof(gw_key_slot) * GW_KEY_HOMES(1000) <= 64 * 1000, "what a client may cost");
 
 #define UNIT_BITS 6 /* a unit is 64 ns */
 #define UNITS(ns) ((ns) >> UNIT_BITS)

@@ -1,6 +1,6 @@
 /* A token bucket for each client (or any key), in a table of fixed size: see token_bucket.h for the bucket, keyed_table.h for the table.
  *
- * A client costs 48 bytes, whatever its key; at most max_clients are known at a time. Who is new when it is full takes the place of one
+ * A client costs 40 bytes, whatever its key; at most max_clients are known at a time. Who is new when it is full takes the place of one
  * whose bucket is full again (forgetting that one changes nothing), else of the one not seen for longest (CLOCK). Refused requests take
  * nothing, but count as being seen. IPv6 clients should be keyed by their /64: the caller makes the key.
  *

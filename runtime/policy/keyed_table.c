@@ -6,7 +6,7 @@
 
 #include "base/hash.h"
 
-_Static_assert(sizeof(gw_key_slot) == 16, "a slot is 16 bytes: with GW_KEY_SLOTS_EACH that is what a key costs");
+_Static_assert(sizeof(gw_key_slot) == 16, "a slot is 16 bytes: with GW_KEY_HOMES that is what a key costs");
 _Static_assert(sizeof(gw_key_table) == 2 * GW_CACHE_LINE, "as said in the header");
 
 #define CLAIMED ((uint64_t)0) /* ref of a slot whose claim is not settled */
@@ -17,7 +17,7 @@ _Static_assert(sizeof(gw_key_table) == 2 * GW_CACHE_LINE, "as said in the header
 
 uint32_t gw_key_table_slots(uint32_t most)
 {
-    return most * GW_KEY_SLOTS_EACH + GW_KEY_WINDOW - 1;
+    return GW_KEY_HOMES(most) + GW_KEY_WINDOW - 1;
 }
 
 void gw_key_table_init(gw_key_table *t, gw_key_slot *slots, uint32_t most,
@@ -27,7 +27,7 @@ void gw_key_table_init(gw_key_table *t, gw_key_slot *slots, uint32_t most,
     t->slots = slots;
     t->worth = worth;
     t->most = most;
-    t->homes = most * GW_KEY_SLOTS_EACH;
+    t->homes = GW_KEY_HOMES(most);
     t->slot_count = gw_key_table_slots(most);
 }
 
@@ -175,7 +175,7 @@ static gw_key_slot *insert(gw_key_table *t, uint64_t tag, int64_t now)
         }
     }
     if (gw_unlikely(!slot)) {
-        /* The window is full, though the table is at most a third full: one goes for another, and the number held stays. */
+        /* The window is full, though the table is at most two fifths full: one goes for another, and the number held stays. */
         if (!least || !claim(least, least_tag, tag | CLAIMED))
             return NULL;
         slot = least;

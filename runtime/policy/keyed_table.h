@@ -1,6 +1,6 @@
 /* A word of state for each key, in a table of fixed size: what the keyed limiters and the keyed breakers stand on.
  *
- * No locks: a slot is found by scanning GW_KEY_WINDOW slots from where the key's hash points (linear probing; three slots a key keep
+ * No locks: a slot is found by scanning GW_KEY_WINDOW slots from where the key's hash points (linear probing; two and a half slots a key keep
  * the scans short), and is claimed, evicted and handed on by compare-and-swap on its tag alone.
  *
  *     tag     | 62 bits of keyed hash                          | ref (2) |    0: the slot is free
@@ -13,7 +13,7 @@
  *   stays. Before all that, whatever the user says is not worth keeping (idle) goes first. At most `most` keys are held, exactly.
  * - Keys are known by 62 bits of SipHash-1-3 with the process's secret. Two keys that share them share one state: among a million keys
  *   one in nine million tables has such a pair, and nobody who lacks the secret can choose one. So keys may have any length and contents,
- *   and a key costs 48 bytes: three slots of 16.
+ *   and a key costs 40 bytes: two and a half slots of 16.
  * - Threads that bring the same new key at the same moment may claim several slots. So a claim is settled before anybody uses the slot:
  *   whoever meets one that is not (its maker need not come back) looks through the window; a settled slot of the same key wins over all
  *   claims, else the first claim does, and the others are given back. One compare-and-swap on the tag decides it. */
@@ -26,8 +26,10 @@
 #include <stdatomic.h>
 #endif
 
-#define GW_KEY_WINDOW 32      /* slots a key may stand in */
-#define GW_KEY_SLOTS_EACH 3   /* slots for each key that may be held */
+#define GW_KEY_WINDOW 32 /* slots a key may stand in */
+/* Places where windows begin, for so many keys that may be held: two and a half slots a key. Fewer, and full windows throw out keys that are
+ * in use; more, and the table falls out of the cache sooner, which is what a large one costs. */
+#define GW_KEY_HOMES(most) ((uint32_t)((uint64_t)(most)*5 / 2))
 #define GW_KEY_MOST (1 << 28) /* keys at most */
 
 typedef struct gw_key_slot {

@@ -33,7 +33,7 @@ typedef struct gw_sliding_window {
     char apart[40];
 } gw_sliding_window;
 
-/* 192 bytes; its slots (48 bytes a key) stand behind it. */
+/* 192 bytes; its slots (40 bytes a key) stand behind it. */
 typedef struct gw_keyed_window {
     gw_key_table table;
     gw_window_rule rule;
