@@ -3,7 +3,7 @@
 
 local lfs = require "lfs"
 
-local FLOOR = { base = 0, http = 1, policy = 1, net = 2, gateway = 3, script = 4, process = 5 }
+local FLOOR = { base = 0, http = 1, policy = 1, secure = 1, net = 2, gateway = 3, script = 4, process = 5 }
 local LINES_MOST = 700
 
 local function read(path)
@@ -64,6 +64,10 @@ local function include_faults(path, text)
       if angled:find("^lua") or angled:find("^lauxlib") then
         if FLOOR[floor] < FLOOR.script then fault("<%s> belongs to script", angled) end
       end
+      if angled:find("^pcre2") or angled == "crypt.h" then
+        if floor ~= "secure" then fault("<%s> belongs to secure", angled) end
+      end
+      if angled:find("^openssl/") and floor ~= "secure" and floor ~= "net" then fault("<%s> belongs to secure, and net's TLS", angled) end
       if angled == "http_parser.h" and floor ~= "http" then fault("<%s> belongs to http", angled) end
     end
   end
@@ -143,6 +147,10 @@ describe("the check of includes", function()
     { "lets pass sockets in process", "process", "#include <sys/socket.h>", 0 },
     { "finds Lua below script", "gateway", "#include <lua.h>", 1 },
     { "lets pass Lua in script", "script", "#include <lua.h>", 0 },
+    { "finds PCRE2 outside of secure", "script", "#include <pcre2.h>", 1 },
+    { "lets pass PCRE2 in secure", "secure", "#include <pcre2.h>", 0 },
+    { "finds OpenSSL outside of secure and net", "gateway", "#include <openssl/evp.h>", 1 },
+    { "lets pass OpenSSL in secure", "secure", "#include <openssl/evp.h>", 0 },
     { "finds http-parser outside of http", "net", "#include <http_parser.h>", 1 },
   } do
     it(case[1], function()

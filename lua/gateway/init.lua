@@ -50,12 +50,20 @@ local by_hand = {
   breakers = "primitives", balancer = "balancing", health = "balancing",
 }
 
+-- Whole modules, which need the gateway's C as well.
+local modules = { crypto = true, base64 = true }
+
 return setmetatable(gateway, {
   __index = function(_, name)
     if by_hand[name] then
       local value = require("gateway." .. by_hand[name])[name]
       rawset(gateway, name, value)
       return value
+    end
+    if modules[name] then
+      local module = require("gateway." .. name)
+      rawset(gateway, name, module)
+      return module
     end
     if later[name] then error(("gateway.%s is not available in this version"):format(name), 2) end
     error("gateway: " .. check.unknown("name", name, gateway), 2)

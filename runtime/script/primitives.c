@@ -16,6 +16,7 @@ bool gw_lua_hold_add(gw_lua_holder *holder, void (*release)(void *object), void 
 /* The last first: balancers before the rosters that they stand on. */
 void gw_lua_holder_clear(gw_lua_holder *holder)
 {
+    gw_owned_clear(&holder->owned);
     while (holder->first) {
         gw_lua_hold *hold = holder->first;
         holder->first = hold->next;

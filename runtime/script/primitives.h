@@ -97,6 +97,7 @@ GW_API void gw_lua_health_drain(gw_lua_health *h, int place, int drained);
 #ifndef GW_CDEF
 #include "gateway/shared.h"
 #include "net/loop.h"
+#include "secure/owned.h"
 
 /* What a Lua state holds, given back when it ends. */
 typedef struct gw_lua_hold {
@@ -106,6 +107,7 @@ typedef struct gw_lua_hold {
 } gw_lua_hold;
 typedef struct gw_lua_holder {
     gw_lua_hold *first;
+    gw_owned *owned; /* what the state's scripts made of runtime/secure */
 } gw_lua_holder;
 
 /* False: memory is out, and the object is as it was. */
