@@ -28,7 +28,7 @@ static void *allocate_opening(gw_state *s, void *ptr, size_t old_bytes, size_t b
     spare *b = s->opening;
     bool inside = (char *)ptr >= b->bytes && (char *)ptr < b->bytes + OPENING_BYTES;
     size_t whole = (bytes + 15) & ~(size_t)15;
-    void *out = bytes && !inside ? realloc(ptr, bytes) : NULL;
+    void *out = bytes && !inside ? gw_heap_realloc(&s->heap, ptr, bytes) : NULL;
     bool moved = out != NULL;
     if (bytes && !out) {
         if (whole < bytes || whole > OPENING_BYTES - b->top)
@@ -38,8 +38,8 @@ static void *allocate_opening(gw_state *s, void *ptr, size_t old_bytes, size_t b
         if (ptr)
             memcpy(out, ptr, old_bytes < bytes ? old_bytes : bytes);
     }
-    if (!moved && !inside)
-        free(ptr);
+    if (!moved && !inside && ptr)
+        gw_heap_realloc(&s->heap, ptr, 0);
     s->used += bytes - (ptr ? old_bytes : 0);
     return out;
 }
@@ -78,8 +78,47 @@ static bool within(const gw_state *s, size_t most, size_t more)
     return more <= most && s->used <= most - more;
 }
 
-/* malloc or the cap said no. In the interpreter that is an error; where LuaJIT would not survive one (script/luajit.h), memory is lent:
- * beyond the cap, and in need from the reserve. */
+/* A block that is lent: from malloc, or when that has nothing either, from the reserve. A state that is given up gives them back by this. */
+typedef struct loan {
+    _Alignas(16) gw_list link; /* s->lent */
+} loan;
+
+static void *lend(gw_state *s, size_t bytes)
+{
+    loan *l = bytes < SIZE_MAX - sizeof *l ? gw_reserve_realloc(NULL, sizeof *l + bytes, realloc) : NULL;
+    if (!l)
+        return NULL;
+    gw_list_push_back(&s->lent, &l->link);
+    return l + 1;
+}
+
+static void give_loan(void *ptr)
+{
+    loan *l = (loan *)ptr - 1;
+    gw_list_remove(&l->link);
+    gw_reserve_realloc(l, 0, realloc);
+}
+
+static void give(gw_state *s, void *ptr)
+{
+    if (gw_likely(gw_heap_owns(&s->heap, ptr)))
+        gw_heap_realloc(&s->heap, ptr, 0);
+    else
+        give_loan(ptr);
+}
+
+/* From one place of memory into another; `to` may be NULL: then nothing happens. */
+static void *carry(gw_state *s, void *to, void *ptr, size_t old_bytes, size_t bytes)
+{
+    if (to && ptr) {
+        memcpy(to, ptr, old_bytes < bytes ? old_bytes : bytes);
+        give(s, ptr);
+    }
+    return to;
+}
+
+/* The system or the cap said no. In the interpreter that is an error; where LuaJIT would not survive one (script/luajit.h), memory is lent:
+ * beyond the cap, and in need from elsewhere. */
 static void *refused(gw_state *s, void *ptr, size_t old_bytes, size_t bytes)
 {
     void *out = NULL;
@@ -88,38 +127,22 @@ static void *refused(gw_state *s, void *ptr, size_t old_bytes, size_t bytes)
         return NULL;
     stop_soon(s);
     if (within(s, 2 * s->most, bytes - old_bytes)) {
-        bool was_lent = s->lent > 0 && gw_reserve_owns(ptr);
-        out = gw_reserve_realloc(ptr, bytes, realloc);
-        if (out)
-            s->lent += (uint32_t)gw_reserve_owns(out) - (uint32_t)was_lent;
+        if (gw_heap_owns(&s->heap, ptr))
+            out = gw_heap_realloc(&s->heap, ptr, bytes);
+        if (!out)
+            out = carry(s, lend(s, bytes), ptr, old_bytes, bytes);
     }
     if (!out)
         gw_luajit_refuse(s->L);
     return out;
 }
 
-/* realloc for a block that may be lent: out of the reserve as soon as it can. */
+/* realloc for a block that may be lent: into the heap as soon as it can. */
 static void *move(gw_state *s, void *ptr, size_t old_bytes, size_t bytes)
 {
-    if (gw_likely(s->lent == 0) || !gw_reserve_owns(ptr))
-        return realloc(ptr, bytes);
-    void *out = malloc(bytes);
-    if (!out)
-        return NULL;
-    memcpy(out, ptr, old_bytes < bytes ? old_bytes : bytes);
-    gw_reserve_realloc(ptr, 0, realloc);
-    s->lent--;
-    return out;
-}
-
-static void give(gw_state *s, void *ptr)
-{
-    if (gw_likely(s->lent == 0) || !gw_reserve_owns(ptr)) {
-        free(ptr);
-        return;
-    }
-    gw_reserve_realloc(ptr, 0, realloc);
-    s->lent--;
+    if (gw_likely(!ptr || gw_heap_owns(&s->heap, ptr)))
+        return gw_heap_realloc(&s->heap, ptr, bytes);
+    return carry(s, gw_heap_realloc(&s->heap, NULL, bytes), ptr, old_bytes, bytes);
 }
 
 static void *allocate(void *data, void *ptr, size_t old_bytes, size_t bytes)
@@ -130,7 +153,8 @@ static void *allocate(void *data, void *ptr, size_t old_bytes, size_t bytes)
     if (!ptr)
         old_bytes = 0;
     if (bytes == 0) {
-        give(s, ptr);
+        if (ptr)
+            give(s, ptr);
         s->used -= old_bytes;
         return NULL;
     }
@@ -315,8 +339,10 @@ static bool open_state(gw_state *s)
 {
     gw_luajit_learn();
     spare *b = malloc(sizeof *b);
-    if (!b)
+    if (!b || !gw_heap_open(&s->heap, GW_STATE_ROOM * s->most)) {
+        free(b);
         return false;
+    }
     b->top = 0;
     s->opening = b;
     s->L = lua_newstate(allocate, s);
@@ -333,8 +359,10 @@ gw_state *gw_state_new(uint32_t index, const char *script_path, const char *libr
 {
     gw_state *s = calloc(1, sizeof *s);
     char *folder = gw_folder_of(script_path);
-    if (s)
+    if (s) {
         gw_list_init(&s->losers);
+        gw_list_init(&s->lent);
+    }
     if (!s || !folder)
         goto failed;
     s->index = index;
@@ -360,6 +388,7 @@ void gw_state_free(gw_state *s)
     gw_guard_tell_losers(s);
     if (s->L)
         lua_close(s->L);
+    gw_heap_close(&s->heap);
     gw_lua_holder_clear(&s->holder);
     gw_read_list_clear(&s->files);
     free(s->chains);

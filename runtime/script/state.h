@@ -7,10 +7,12 @@
 #include "base/list.h"
 #include "gateway/engine.h"
 #include "gateway/exchange.h"
+#include "script/heap.h"
 #include "script/primitives.h"
 #include <lua.h>
 
-#define GW_STATE_MEMORY (256u << 20) /* most that one state may hold */
+#define GW_STATE_MEMORY ((size_t)256 << 20) /* most that one state may hold, unless the script says otherwise */
+#define GW_STATE_ROOM 4                     /* times that, in addresses: what is lent, and what lies between blocks */
 
 /* What boot.lua returns, kept as a list in the registry: reading it from there needs no memory, so it cannot fail. */
 enum gw_results {
@@ -38,9 +40,10 @@ typedef struct gw_read_list { /* paths that were read, without doubles, in the o
 
 typedef struct gw_state {
     lua_State *L;
-    size_t used, most;       /* bytes of Lua memory */
-    struct spare *opening;   /* while the libraries are opened; NULL after */
-    uint32_t lent;           /* blocks that are in the reserve */
+    size_t used, most;     /* bytes of Lua memory */
+    struct spare *opening; /* while the libraries are opened; NULL after */
+    gw_heap heap;
+    gw_list lent;            /* blocks that the heap could not give */
     bool refused;            /* memory was refused or lent since gw_state_relieve */
     bool stopping;           /* what runs is being stopped for that */
     int step_multiplier;     /* of the collector, when it is not */

@@ -27,8 +27,14 @@ static struct control { /* this machine's byte order */
 
 static _Atomic uint32_t calls;
 
+static int fails(void);
+
+extern int (*gw_heap_refuses)(void) __attribute__((weak)); /* the gateway's: Lua's memory is not malloc's */
+
 __attribute__((constructor)) static void fail_malloc_start(void)
 {
+    if (&gw_heap_refuses)
+        gw_heap_refuses = fails;
     const char *path = getenv("FAIL_MALLOC_SWITCH");
     int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
     if (fd < 0)
