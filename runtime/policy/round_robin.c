@@ -1,19 +1,5 @@
-#include "policy/round_robin.h"
+/* Round robin: one shared cursor, whichever worker asks, so that the sequence is one for the whole node. */
 #include "policy/balancer_parts.h"
-
-int gw_round_robin_pick(_Atomic uint64_t *cursor, uint32_t count, uint64_t tried)
-{
-    if (count == 0)
-        return -1;
-    uint32_t at = (uint32_t)(atomic_fetch_add_explicit(cursor, 1, memory_order_relaxed) % count);
-    for (uint32_t i = 0; i < count; i++) {
-        if (at >= 64 || !(tried >> at & 1))
-            return (int)at;
-        if (++at == count)
-            at = 0;
-    }
-    return -1;
-}
 
 /* The cursor is the member whose turn it is; it moves behind the one that was taken, over those that are out, so that whoever stands
  * behind a gap does not get the gap's share too. One compare-and-swap a pick: the picks of all threads make the very sequence that one
