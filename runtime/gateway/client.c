@@ -21,6 +21,8 @@ static void client_free_now(gw_client *c)
 void gw_client_close(gw_client *c)
 {
     gw_stream_close(&c->stream);
+    if (c->listener)
+        gw_listener_retry(c->listener);
     gw_buffer_give(&c->engine->buffers, c->in);
     c->in = NULL;
     c->state = GW_CLIENT_CLOSED;

@@ -18,11 +18,11 @@ enum gw_client_state { GW_CLIENT_IDLE, GW_CLIENT_HEAD, GW_CLIENT_BUSY, GW_CLIENT
 struct gw_client {
     gw_stream stream; /* first: stream handlers cast */
     gw_engine *engine;
-    gw_exchange *x; /* with BUSY */
-    gw_buffer *in;  /* [start: head of the message at hand … end) */
-    const gw_listener *listener;
-    gw_list link;        /* engine->client_list */
-    double linger_until; /* with LINGER: loop time */
+    gw_exchange *x;        /* with BUSY */
+    gw_buffer *in;         /* [start: head of the message at hand … end) */
+    gw_listener *listener; /* it came by; NULL: that is gone */
+    gw_list link;          /* engine->client_list */
+    double linger_until;   /* with LINGER: loop time */
     gw_head_scan_state scan;
     uint32_t pos;      /* with BUSY: first byte in `in` behind the head that nobody has taken yet */
     uint32_t head_end; /* with BUSY: where the head ends in `in` */

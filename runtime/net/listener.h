@@ -4,8 +4,8 @@
  * TCP: one socket a worker with SO_REUSEPORT. Before, a probe bind without it, because with it a second gateway on the same port
  * would go unnoticed. Unix: one socket, shared; a stale path is removed when nobody listens there, one in use is refused.
  * ":80" and "*:80" take IPv6 and IPv4 on one socket (IPv4 alone on a machine without IPv6), "[::]:80" takes IPv6 only.
- * Out of descriptors or socket memory: accepting pauses for 100 ms at a time, told once for each time it begins; it has ended when
- * everything that waited has been accepted. */
+ * Out of descriptors or socket memory: accepting pauses for 100 ms at a time, or until one of its connections closes (gw_listener_retry), told
+ * once for each time it begins; it has ended when everything that waited has been accepted. */
 #ifndef GW_NET_LISTENER_H
 #define GW_NET_LISTENER_H
 

@@ -46,6 +46,33 @@ describe("out of descriptors:", function()
     g:stop()
   end)
 
+  it("a connection that closes makes room at once for one that waits", function()
+    local g = start()
+    peers.run(function()
+      local served, all, from = {}, {}, nil
+      for i = 1, 100 do
+        all[i] = function()
+          local client = g:client { wait = 20 }
+          assert.equal("fixed", client:ask("/fixed").body)
+          served[#served + 1] = client
+        end
+      end
+      all[101] = function()
+        g:log_wait(pauses, "a line that says that accepting pauses")
+        from = peers.now()
+        for closed = 1, 100 do
+          peers.eventually(function() return #served >= closed end, "somebody who was served")
+          local before = #served
+          served[closed]:close()
+          peers.eventually(function() return #served > before or before == 100 end, "the next one's turn")
+        end
+      end
+      peers.all(all, 30)
+      assert.is_true(peers.now() - from < 2, peers.now() - from) -- a pause for each would take three times that
+    end)
+    g:stop()
+  end)
+
   it("no descriptor for an upstream connection is an error of that request only", function()
     local g = start()
     peers.run(function()
