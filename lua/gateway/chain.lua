@@ -21,6 +21,7 @@ local PASS, RESPOND = 1, 2 -- enum gw_lua_verdict
 local view_pointer = ffi.typeof("gw_lua_view *")
 
 function traffic.tell(request, key) C.gw_lua_key(request[1], key, #key) end
+function traffic.choose(request) return C.gw_lua_choose(request[1]) end
 
 -- A task: the objects that its closures share. results[i] is what layer i returned in this request, or false.
 ---@class gateway.Task

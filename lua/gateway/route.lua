@@ -112,6 +112,7 @@ local function header_conditions_of(given, report)
 end
 
 -- `to` of one arm or route, as plain data; nil after a report. Upstreams may be named before they are declared: so this runs at the end.
+-- Second: the upstream's hash_on function, if it has one; of a split, those of its arms, false where there is none.
 local function target_of(to, where, report, nested)
   if type(to) == "string" then
     local named = spec.state.upstream_by_name[to]
@@ -123,25 +124,23 @@ local function target_of(to, where, report, nested)
     to = named
   end
   if upstream.is(to) then
-    local key = to._data.hash_on and to._data.hash_on.f
-    if key and nested then
-      report(("%s: upstream %q has a function as hash_on, which a split cannot call: use a function as `to`"):format(where, to.name))
-    end
-    return { kind = "upstream", upstream = to._index or 0, name = to.name }, key
+    return { kind = "upstream", upstream = to._index or 0, name = to.name }, to._data.hash_on and to._data.hash_on.f
   end
   local meta = getmetatable(to)
   if meta == respond.Made then return { kind = "answer", answer = respond.data(to) } end
   if not nested then
     if meta == respond.Split then
-      local out = { kind = "split", shares = {} }
+      local out, keys, keyed = { kind = "split", shares = {} }, {}, false
       for i, arm in ipairs(to.arms) do
-        local target = target_of(arm.target, ("%s: arm %d"):format(where, i), report, true)
+        local target, key = target_of(arm.target, ("%s: arm %d"):format(where, i), report, true)
         if target and arm.weight > 0 then
           target.weight = arm.weight
           out.shares[#out.shares + 1] = target
+          keys[#out.shares] = key or false
+          keyed = keyed or key ~= nil
         end
       end
-      return out
+      return out, keyed and keys or nil
     elseif type(to) == "function" then
       return { kind = "script", f = to, text = "function " .. route.function_text(to) }
     end
@@ -230,7 +229,31 @@ function route.finish()
   end
   if #state.listens == 0 then spec.problem('nothing to listen on: expected gateway.listen "0.0.0.0:8080"', state.script or "script") end
 
-  local chains, chain_at, keyers = {}, {}, {}
+  -- The step that tells the balancer's key: by one function, or by that of the split's arm that takes the request. Alike ones are one.
+  local keyers = {}
+  local function keyer(hash)
+    if type(hash) == "function" then
+      keyers[hash] = keyers[hash] or function(request, next)
+        traffic.key(request, hash)
+        return next()
+      end
+      return keyers[hash], "hash_on " .. function_text(hash)
+    end
+    local ids_of_arms, texts = {}, {}
+    for i, f in ipairs(hash) do
+      ids_of_arms[i] = f and id_of(f) or "-"
+      if f then texts[#texts + 1] = function_text(f) end
+    end
+    local name = table.concat(ids_of_arms, " ")
+    keyers[name] = keyers[name] or function(request, next)
+      local f = hash[traffic.choose(request) + 1]
+      if f then traffic.key(request, f) end
+      return next()
+    end
+    return keyers[name], "hash_on " .. table.concat(texts, ", ")
+  end
+
+  local chains, chain_at = {}, {}
   local routes = {}
   for i, declared in ipairs(state.routes) do
     local report = spec.reporter(("route %s"):format(check.describe(declared.pattern)), declared.source)
@@ -260,12 +283,9 @@ function route.finish()
     end
     if hash then -- innermost: what it reads is what the others made of the request
       texts, labels = texts or {}, labels or {}
-      keyers[hash] = keyers[hash] or function(request, next)
-        traffic.key(request, hash)
-        return next()
-      end
-      chain[#chain + 1], texts[#texts + 1], labels[#labels + 1] = keyers[hash], "hash_on " .. function_text(hash), false
-      key[#key + 1] = id_of(keyers[hash])
+      local step, text = keyer(hash)
+      chain[#chain + 1], texts[#texts + 1], labels[#labels + 1] = step, text, false
+      key[#key + 1] = id_of(step)
     end
     local index
     if #chain > 0 or target.kind == "script" then -- routes with the same functions share one chain, and so its pooled tasks

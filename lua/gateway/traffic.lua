@@ -282,8 +282,9 @@ function traffic.apply(known, data, report)
   data.concurrency = concurrency_of(known.concurrency, report)
 end
 
--- Set by chain.lua: gives C the key.
+-- Set by chain.lua: gives C the key; asks C which arm of the route's split (from 0) takes the request.
 traffic.tell = function() error("hash_on: no request is served here", 0) end
+traffic.choose = traffic.tell
 
 --- Tells the balancer what to pick by, as the upstream's hash_on function says.
 ---@param request gateway.Request

@@ -211,15 +211,26 @@ static void exchange_id(gw_exchange *x)
 
 /* ---- from the head to the target ---- */
 
-static void exchange_target(gw_exchange *x, const gw_target *target)
+int gw_exchange_choose(gw_exchange *x)
 {
-    while (target->kind == GW_TARGET_SPLIT) {
-        uint64_t at = gw_random_next(&x->engine->random) % target->split.total;
+    const gw_target *t = &x->route->target;
+    if (t->kind != GW_TARGET_SPLIT)
+        return -1;
+    if (!x->share) {
+        uint64_t at = gw_random_next(&x->engine->random) % t->split.total;
         uint32_t i = 0;
-        while (i + 1 < target->split.count && at >= target->split.share[i].until)
+        while (i + 1 < t->split.count && at >= t->split.share[i].until)
             i++;
-        target = &target->split.share[i].target;
+        x->share = i + 1;
     }
+    return (int)(x->share - 1);
+}
+
+static void exchange_target(gw_exchange *x)
+{
+    const gw_target *target = &x->route->target;
+    if (target->kind == GW_TARGET_SPLIT)
+        target = &target->split.share[gw_exchange_choose(x)].target;
     if (target->kind == GW_TARGET_UPSTREAM)
         x->upstream = target->upstream;
     else if (target->kind == GW_TARGET_ANSWER) {
@@ -238,7 +249,7 @@ void gw_exchange_verdict(gw_exchange *x, enum gw_chain_verdict verdict)
     case GW_CHAIN_FORWARD:
     case GW_CHAIN_FORWARD_ONLY:
         x->wants_resume = verdict == GW_CHAIN_FORWARD;
-        exchange_target(x, &x->route->target);
+        exchange_target(x);
         return;
     case GW_CHAIN_RESPOND:
         x->wants_resume = false;
@@ -349,8 +360,8 @@ void gw_exchange_run(gw_exchange *x, uint32_t head_len, const gw_bad_head *bad)
         if (!x->in.done)
             x->close = true;
         if (x->found.method_only) {
-            char allow[256];
-            size_t n = gw_allow_text(x->found.allow, allow);
+            char allow[1024];
+            size_t n = gw_found_allow(&x->found, allow, sizeof allow);
             gw_slice value = gw_arena_copy(&x->arena, gw_slice_of(allow, n));
             if (value.ptr)
                 gw_headers_add(&x->response.headers, GW_SLICE("Allow"), value);
@@ -371,7 +382,7 @@ void gw_exchange_run(gw_exchange *x, uint32_t head_len, const gw_bad_head *bad)
         gw_exchange_verdict(x, x->route->chain_ops->start(x));
         return;
     }
-    exchange_target(x, &x->route->target);
+    exchange_target(x);
 }
 
 /* ---- events of the client's side ---- */

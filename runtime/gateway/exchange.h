@@ -84,6 +84,7 @@ typedef struct gw_exchange {
     gw_slot_mask tried; /* slots of `tried_in` that failed */
     uint32_t attempts;
     int32_t slot;
+    uint32_t share;         /* of the route's split: place of the one that was chosen + 1; 0: not yet */
     uint16_t failed_status; /* what the client is told when no other try does better; 0: none failed yet */
     uint8_t held;           /* GW_HOLDS_* */
 
@@ -152,6 +153,8 @@ typedef struct gw_exchange {
 
 /* Goes on after GW_CHAIN_WAIT: the chain's resume is called from the loop's top. */
 void gw_exchange_wake(gw_exchange *x);
+/* Where a route with a split sends this request, chosen at the first call: place in its shares. -1: it has no split. */
+int gw_exchange_choose(gw_exchange *x);
 /* What the upstream's balancer picks by, when it is a script that says so (GW_HASH_ON_SCRIPT). */
 void gw_exchange_key(gw_exchange *x, gw_slice text);
 /* The whole request body, gathered (bounded by the route's body_bytes, or by `most` if that is less). GW_OK: body_text is there.

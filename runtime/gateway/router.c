@@ -67,6 +67,22 @@ size_t gw_allow_text(uint32_t methods, char *out)
     return len;
 }
 
+size_t gw_found_allow(const gw_found *found, char *out, size_t cap)
+{
+    size_t len = gw_allow_text(found->allow, out);
+    for (uint32_t i = 0; i < found->other_count; i++) {
+        gw_slice name = found->others[i];
+        if (len + 2 + name.len >= cap)
+            continue;
+        if (len)
+            out[len++] = ',', out[len++] = ' ';
+        memcpy(out + len, name.ptr, name.len);
+        len += name.len;
+    }
+    out[len] = 0;
+    return len;
+}
+
 static bool is_token(gw_slice s)
 {
     for (size_t i = 0; i < s.len; i++) {

@@ -30,6 +30,7 @@
 #include "http/message.h"
 
 #define GW_PARAMS_MAX 16
+#define GW_ALLOW_OTHERS 32
 #define GW_METHOD_BIT(method) (1u << (method))
 
 typedef struct gw_header_condition {
@@ -55,11 +56,15 @@ typedef struct gw_param {
 } gw_param;
 
 typedef struct gw_found {
-    void *route;      /* NULL: none */
-    bool method_only; /* none, but a route would match with another method: 405 */
-    uint32_t allow;   /* then: the methods, as GW_METHOD_BITs */
+    void *route;          /* NULL: none */
+    bool method_only;     /* none, but a route would match with another method: 405 */
+    uint32_t allow;       /* then: the methods, as GW_METHOD_BITs, */
+    uint32_t other_count; /* and those that are not in enum gw_method (the first GW_ALLOW_OTHERS of them) */
     uint32_t param_count;
-    gw_param params[GW_PARAMS_MAX];
+    union {
+        gw_param params[GW_PARAMS_MAX];   /* with a route */
+        gw_slice others[GW_ALLOW_OTHERS]; /* with method_only */
+    };
 } gw_found;
 
 typedef struct gw_router gw_router;
@@ -78,5 +83,8 @@ GW_API void gw_router_find(const gw_router *r, gw_slice host, gw_slice path, enu
 GW_API const gw_match *gw_router_at(const gw_router *r, uint32_t i);
 /* "GET, HEAD, POST" for an Allow field, into out (at least 128 bytes); returns its length. */
 GW_API size_t gw_allow_text(uint32_t methods, char *out);
+/* The same of what was found with method_only, uncommon methods behind the others; names that do not fit into `cap` bytes (at least 128) are
+ * left out. */
+GW_API size_t gw_found_allow(const gw_found *found, char *out, size_t cap);
 
 #endif

@@ -11,7 +11,8 @@ typedef struct search {
     uint32_t best;  /* rank of the best match so far; GW_NONE */
     uint32_t allow; /* methods of those that match in all else, while there is no match */
     bool method_only;
-    uint32_t cut; /* segments cut so far */
+    gw_found *found; /* gets the uncommon ones of those methods */
+    uint32_t cut;    /* segments cut so far */
     struct {
         size_t end; /* offset behind it */
         uint64_t hash;
@@ -44,6 +45,17 @@ static bool method_fits(const search *s, const gw_candidate *c)
     return false;
 }
 
+static void allow_others(gw_found *found, const gw_match *m)
+{
+    for (uint32_t i = 0; i < m->other_method_count; i++) {
+        uint32_t k = 0;
+        while (k < found->other_count && !gw_slice_equal(found->others[k], m->other_methods[i]))
+            k++;
+        if (k == found->other_count && k < GW_ALLOW_OTHERS)
+            found->others[found->other_count++] = m->other_methods[i];
+    }
+}
+
 /* True when this one matches (and no later one of its run needs a look). `proven`: how many of its header conditions are known to
  * hold. */
 static bool judge(search *s, uint32_t rank, uint32_t proven)
@@ -61,6 +73,8 @@ static bool judge(search *s, uint32_t rank, uint32_t proven)
     }
     s->method_only = true;
     s->allow |= c->methods;
+    if (gw_unlikely(c->match->other_method_count))
+        allow_others(s->found, c->match);
     return false;
 }
 
@@ -270,6 +284,7 @@ void gw_router_find(const gw_router *r, gw_slice host, gw_slice path, enum gw_me
     found->route = NULL;
     found->method_only = false;
     found->allow = 0;
+    found->other_count = 0;
     found->param_count = 0;
     if (path.len == 0 || path.ptr[0] != '/' || r->node_count == 0)
         return; /* "OPTIONS *" is about no resource (RFC 9110 section 9.3.7), so no route takes it */
@@ -283,6 +298,7 @@ void gw_router_find(const gw_router *r, gw_slice host, gw_slice path, enum gw_me
     s.best = GW_NONE;
     s.allow = 0;
     s.method_only = false;
+    s.found = found;
     s.cut = 0;
     if (r->longest_host && host.len)
         search_hosts(&s, host);
@@ -290,6 +306,7 @@ void gw_router_find(const gw_router *r, gw_slice host, gw_slice path, enum gw_me
         search_group(&s, r->any);
     if (s.best != GW_NONE) {
         found->route = r->candidates[s.best].route;
+        found->other_count = 0;
         if (r->candidates[s.best].with_params)
             fill_params(&s, found);
     } else if (s.method_only) {

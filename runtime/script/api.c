@@ -289,6 +289,11 @@ void gw_lua_key(gw_lua_view *view, const char *text, size_t len)
     gw_exchange_key(view->exchange, gw_slice_of(text, len));
 }
 
+int gw_lua_choose(gw_lua_view *view)
+{
+    return gw_exchange_choose(view->exchange);
+}
+
 void gw_lua_use_upstream(gw_lua_view *view, int index)
 {
     gw_exchange *x = view->exchange;

@@ -153,7 +153,22 @@ local groups = {
   {
     "methods beyond the common ones",
     { { "/", "purge", 'methods = { "PURGE" }' }, { "/", "propfind", 'methods = { "PROPFIND" }' } },
-    { { "/", "purge", { method = "PURGE" } }, { "/", "propfind", { method = "PROPFIND" } }, { "/", 405 } },
+    {
+      { "/", "purge", { method = "PURGE" } }, { "/", "propfind", { method = "PROPFIND" } },
+      { "/", 405, { allow = { "PURGE", "PROPFIND" } } },
+    },
+  },
+  {
+    "405 names uncommon methods too, each once, and none of what matches elsewhere",
+    {
+      { "/a", "purge", 'methods = { "PURGE", "BAN" }' }, { "/a", "header", 'methods = { "PURGE", "GET" }, headers = { X = "*" }' },
+      { "/b", "b", 'methods = { "LOCK", "POST" }' },
+    },
+    {
+      { "/a", 405, { method = "PUT", allow = { "PURGE", "BAN" } } },
+      { "/a", 405, { method = "PUT", allow = { "GET", "HEAD", "PURGE", "BAN" }, headers = { x = "1" } } },
+      { "/b", 405, { method = "PURGE", allow = { "POST", "LOCK" } } },
+    },
   },
   {
     "the path is normalised before it is matched",
@@ -274,6 +289,44 @@ describe("routes:", function()
       assert.equal("/a%2Fb", g.backends[1]:last().target)
       assert.equal("a", g:ask("/a/b").body)
       assert.equal("ok", g:ask("/x%2f..%2fa").body) -- no dot segment in there
+    end)
+    g:stop()
+  end)
+
+  it("a split whose upstreams have functions as hash_on: the arm is chosen first, then its key", function()
+    local g = gateway.start {
+      backends = 4,
+      script = [[${prelude}
+        local function by(name) return function(request) request.headers["X-By"] = name return request.headers[name] end end
+        local a = gateway.upstream "a" { "${backend1}", "${backend2}", balance = "hash", hash_on = by "x-a" }
+        local b = gateway.upstream "b" { "${backend3}", "${backend4}", balance = "maglev", hash_on = by "x-b" }
+        local plain = gateway.upstream "plain" { "${backend4}" }
+        gateway.route "/both" { to = gateway.split { { a, weight = 1 }, { plain, weight = 0 }, { b, weight = 1 } } }
+        gateway.route "/plain" { to = gateway.split { { a, weight = 1 }, { plain, weight = 1 }, gateway.respond(200, "none") },
+          use = { function(request, next) local response = next() response.headers["X-Lua"] = "1" return response end } }
+      ]],
+    }
+    peers.run(function()
+      for i, backend in ipairs(g.backends) do
+        backend:answer(function(request) return { body = i .. (request.headers:get "x-by" or "-") } end)
+      end
+      local client, seen, used = g:client(), {}, 0
+      for i = 1, 120 do -- 6 keys: each goes to one of a's and to one of b's, and to no other, by its own header
+        local key = tostring(i % 6)
+        local body = client:ask({ path = "/both", headers = { ["X-A"] = "k" .. key, ["X-B"] = "k" .. key } }).body
+        local at = key .. body:sub(2)
+        assert.is_truthy(body == "1x-a" or body == "2x-a" or body == "3x-b" or body == "4x-b", body)
+        assert.equal(seen[at] or body, body)
+        if not seen[at] then seen[at], used = body, used + 1 end
+      end
+      assert.equal(12, used)
+      local bodies = {}
+      for _ = 1, 80 do
+        local response = client:ask({ path = "/plain", headers = { ["X-A"] = "k1" } })
+        assert.equal("1", response.headers:get "x-lua")
+        bodies[response.body] = true
+      end
+      assert.same({ [seen["1x-a"]] = true, ["4-"] = true, none = true }, bodies)
     end)
     g:stop()
   end)

@@ -200,7 +200,7 @@ local function model_find(list, patterns, request)
         if not best or wins(w, best_weight) then best, best_weight, best_params = route.as, w, params end
       else
         allow = allow or {}
-        for _, m in ipairs(METHODS) do allow[m] = allow[m] or (m ~= "PURGE" and takes_method(route, m)) or nil end
+        for _, m in ipairs(METHODS) do allow[m] = allow[m] or takes_method(route, m) or nil end
       end
     end
   end

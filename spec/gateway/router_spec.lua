@@ -199,7 +199,7 @@ local cases = {
     asks = {
       { { "/a/b", method = "OPTIONS" }, nil, "GET, HEAD, POST, PUT, DELETE" }, { { "/a", method = "POST" }, nil, "GET, HEAD" },
       { { "/a/b", method = "OPTIONS", headers = { { "x", "1" } } }, nil, "GET, HEAD, POST, PUT, DELETE, PATCH" },
-      { { "/c" }, nil, "" }, { { "/d" } }, { { "/a/z", method = "GET" }, "/a" },
+      { { "/c" }, nil, "PURGE" }, { { "/d" } }, { { "/a/z", method = "GET" }, "/a" },
       { { "/a/b", method = "REPORT" }, nil, "GET, HEAD, POST, PUT, DELETE" },
     },
   },

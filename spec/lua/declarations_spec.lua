@@ -73,9 +73,6 @@ local wrong = {
     'upstream "u": health.when_none_healthy: expected one of "try_all", "refuse", found "refus" (did you mean "refuse"?)' },
   { 'gateway.upstream "u" { "a:1", health = { panic = 101 } }',
     'upstream "u": health.panic: expected a whole number from 0 to 100, found 101' },
-  { 'local u = gateway.upstream "u" { "a:1", balance = "hash", hash_on = function() end } '
-    .. 'gateway.route "/" { to = gateway.split { { u, weight = 1 } } }',
-    'route "/": to: arm 1: upstream "u" has a function as hash_on, which a split cannot call: use a function as `to`' },
   { 'gateway.upstream "u" { "a:1", breaker = { failure = 1 } }',
     'upstream "u": breaker: unknown option "failure" (did you mean "failures"?)' },
   { 'gateway.upstream "u" { "a:1", breaker = { probes = 64 } }',

@@ -105,7 +105,7 @@ function Router:find(request)
   if found.route == nil then
     if not found.method_only then return {} end
     local text = ffi.new("char[128]")
-    return { allow = ffi.string(text, C.gw_allow_text(found.allow, text)) }
+    return { allow = ffi.string(text, C.gw_found_allow(found, text, ffi.sizeof(text))) }
   end
   local params = {}
   for i = 0, found.param_count - 1 do params[cdef.text(found.params[i].name)] = cdef.text(found.params[i].value) end
