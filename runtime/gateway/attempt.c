@@ -275,6 +275,13 @@ bool gw_attempt_may_retry(gw_exchange *x, uint32_t fault)
     return true;
 }
 
+void gw_attempt_give_back(gw_exchange *x)
+{
+    if (x->held & GW_HOLDS_RETRY)
+        gw_retry_budget_give(&x->upstream->state->budget);
+    x->held &= (uint8_t)~GW_HOLDS_RETRY;
+}
+
 double gw_attempt_backoff(gw_exchange *x)
 {
     const gw_retry_spec *r = &x->upstream->retry;

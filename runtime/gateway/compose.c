@@ -162,7 +162,7 @@ void gw_compose_request(gw_exchange *x, gw_text *t)
             field(t, GW_SLICE("Upgrade"), up->value);
         }
     }
-    if (r->framing == GW_FRAMING_CHUNKED && !x->body_kept)
+    if (gw_relay_chunked(x))
         gw_text_lit(t, "Transfer-Encoding: chunked\r\n");
     else if (r->framing != GW_FRAMING_NONE) {
         gw_text_lit(t, "Content-Length: ");

@@ -1,4 +1,4 @@
-/* Inside the gateway floor: who calls whom between client.c, exchange.c, forward.c, relay.c, tunnel.c, compose.c, reply.c. */
+/* Inside the gateway floor: who calls whom between client.c, exchange.c, retry.c, forward.c, relay.c, tunnel.c, compose.c, reply.c. */
 #ifndef GW_GATEWAY_FLOW_H
 #define GW_GATEWAY_FLOW_H
 
@@ -41,6 +41,14 @@ void gw_gather_failed(gw_exchange *x, int status);
 int gw_gather_http_status(int status);
 const char *gw_gather_reason(int status);
 
+/* ---- retry.c: the tries of a request ---- */
+void gw_forward_start(gw_exchange *x); /* picks, connects, sends; x->upstream is set */
+/* The same from where the body has been gathered. */
+void gw_forward_kept(gw_exchange *x);
+/* Another try, now or after a while, which has been taken from the budget. The one before is over; x->up, if there is one, has its answer,
+ * which goes out when nobody else can be had. */
+void gw_retry_begin(gw_exchange *x);
+
 /* ---- forward.c: to the upstream ---- */
 struct gw_upconn {
     gw_stream stream; /* first: stream handlers cast */
@@ -55,15 +63,14 @@ struct gw_upconn {
     bool keep;  /* may go to the pool: the backend keeps it and the message ended cleanly */
     bool ended; /* the backend ended its side */
 };
-void gw_forward_start(gw_exchange *x); /* picks, connects, sends; x->upstream is set */
-/* The same from where the body has been gathered. */
-void gw_forward_kept(gw_exchange *x);
 /* Lets go of the upstream connection (of all, when two tries are under way): into the pool when it can be used again, else closed. The try is over, and judged. */
 void gw_forward_release(gw_exchange *x, bool reusable);
 /* Of the try in front alone: what gw_forward_release does once there is no other. */
 void gw_forward_let_go(gw_exchange *x, bool reusable);
 /* To the endpoint that was picked, over a pooled connection or a new one. */
 void gw_forward_try(gw_exchange *x, gw_endpoint *endpoint);
+/* The head in x->response is the one that counts: to Lua if it waits for one, and out. */
+void gw_forward_answer(gw_exchange *x);
 /* The final response head is parsed (and the chain done with it): out it goes. */
 void gw_forward_respond(gw_exchange *x);
 /* What went wrong: bits that gw_retry_spec's `on` names, and others. */
@@ -110,6 +117,8 @@ bool gw_attempt_head(gw_exchange *x, int status);
 bool gw_attempt_repeatable(const gw_exchange *x);
 /* Whether the upstream's rules allow another try after this fault; then it has been taken from the budget. */
 bool gw_attempt_may_retry(gw_exchange *x, uint32_t fault);
+/* There is no try to take it for: it goes back to the budget. */
+void gw_attempt_give_back(gw_exchange *x);
 double gw_attempt_backoff(gw_exchange *x); /* seconds */
 /* 503 with Retry-After. */
 void gw_attempt_refuse(gw_exchange *x, const char *error, double seconds);
@@ -125,6 +134,11 @@ void gw_hedge_over(gw_exchange *x);   /* a head came: no hedge any more */
 /* Takes body bytes out of their framing, in place: how many of bytes[0, len) were used (what follows belongs to the next message),
  * *data of them, moved to the front, are body. Negative: bad framing, *reason says why. */
 int64_t gw_body_take(gw_body *b, char *bytes, size_t len, size_t *data, const char **reason);
+/* A kept body goes out by its length, unless there are trailers behind it. */
+static inline bool gw_relay_chunked(const gw_exchange *x)
+{
+    return x->request.framing == GW_FRAMING_CHUNKED && (!x->body_kept || x->in.chunked.trailers_len > 0);
+}
 /* `head` (may be empty) and what there is of the body, in the client's buffer or kept, go upstream, in the framing that x->in says.
  * May end the exchange. */
 void gw_relay_request(gw_exchange *x, gw_slice head);

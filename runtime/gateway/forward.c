@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #define INTERIM_MOST 32 /* 1xx heads for one request */
-#define ATTEMPTS_MOST 3 /* endpoints tried when connecting fails */
 
 /* What a backend may send; a head has to fit a standard buffer. */
 static const gw_head_limits response_limits = {.request_line = 8192, .header_bytes = 32000, .headers = GW_HEADERS_LIMIT};
@@ -104,117 +103,6 @@ void gw_forward_let_go(gw_exchange *x, bool reusable)
     gw_stream_timeout(&up->stream, x->upstream->pool.idle_for);
 }
 
-/* ---- failing ---- */
-
-/* No try is left, or nobody to try: what the last one met, or why there was none. */
-static void forward_none(gw_exchange *x)
-{
-    if (x->failed_status) {
-        gw_reply_error(x, x->failed_status, x->error ? x->error : "no endpoint is left to try");
-        return;
-    }
-    const gw_endpoint_set *set = atomic_load_explicit(&x->upstream->set, memory_order_acquire);
-    if (x->retry_after < INFINITY)
-        gw_attempt_refuse(x, "every endpoint's circuit breaker is open", x->retry_after);
-    else
-        gw_reply_error(x, 503, set->count ? "no endpoint takes requests" : "upstream has no endpoint");
-}
-
-static void forward_pause_over(gw_timeout *t)
-{
-    gw_exchange *x = gw_container_of(t, gw_exchange, pause);
-    x->pausing = false;
-    gw_endpoint *endpoint = gw_attempt_pick(x, true);
-    if (endpoint)
-        gw_forward_try(x, endpoint);
-    else
-        forward_none(x);
-}
-
-/* Another try, now or after a while. The one before is released. */
-static void forward_again(gw_exchange *x)
-{
-    GW_COUNT_ADD(x->engine->counters.retries, 1);
-    x->request_sent = x->send_broken = x->reused = false;
-    x->up_first = 0;
-    double wait = gw_attempt_backoff(x);
-    x->state = GW_X_PAUSE;
-    gw_timeout_init(&x->pause, forward_pause_over);
-    if (wait <= 0) {
-        forward_pause_over(&x->pause);
-        return;
-    }
-    x->pausing = true;
-    gw_timeout_arm(x->engine->loop, &x->pause, wait);
-}
-
-void gw_forward_broke(gw_exchange *x, const char *error)
-{
-    x->try_failed = true;
-    gw_exchange_abort(x, error);
-}
-
-void gw_forward_failed(gw_exchange *x, int status, const char *error, uint32_t fault)
-{
-    gw_engine *e = x->engine;
-    GW_COUNT_ADD(e->counters.upstream_errors, 1);
-    if (x->response_started) {
-        x->try_failed |= fault != GW_FAULT_OURS;
-        gw_exchange_abort(x, error);
-        return;
-    }
-    if (x->pausing) {
-        x->pausing = false;
-        gw_timeout_disarm(&x->pause);
-    }
-    bool unsent = !x->request_sent;
-    bool stale = x->request_sent && x->reused && fault & GW_FAULT_SILENT && !x->repeated && !x->interim &&
-                 gw_method_is_idempotent(x->request.method) && (x->request.framing == GW_FRAMING_NONE || x->body_kept);
-    if (!stale) { /* a pooled connection that was dead says nothing of the endpoint */
-        x->try_failed |= fault != GW_FAULT_OURS;
-        x->marked = true;
-    }
-    x->error = error; /* for the lines that judging it may log */
-    if (gw_unlikely(x->aside != NULL)) {
-        gw_hedge_failed(x);
-        if (fault != GW_FAULT_TOTAL)
-            return;
-        x->try_failed = true; /* both were too slow */
-    }
-    gw_forward_release(x, false);
-    if (stale) {
-        GW_COUNT_ADD(e->counters.retries, 1);
-        x->repeated = true;
-        x->request_sent = x->send_broken = x->reused = false;
-        gw_endpoint *endpoint = gw_attempt_pick(x, true);
-        if (endpoint) {
-            gw_forward_try(x, endpoint);
-            return;
-        }
-    } else if (fault == GW_FAULT_CONNECT && unsent && x->attempts - x->repeated < ATTEMPTS_MOST) {
-        /* Nothing was asked of anybody yet: the next one takes no budget and no pause. */
-        gw_endpoint *endpoint = gw_attempt_pick(x, false);
-        if (endpoint) {
-            GW_COUNT_ADD(e->counters.retries, 1);
-            gw_forward_try(x, endpoint);
-            return;
-        }
-    }
-    x->failed_status = (uint16_t)status;
-    if (fault && !stale && gw_attempt_may_retry(x, fault)) {
-        forward_again(x);
-        return;
-    }
-    gw_headers_clear(&x->response.headers);
-    gw_reply_error(x, status, error);
-}
-
-void gw_forward_out_of_memory(gw_exchange *x)
-{
-    gw_engine_out_of_memory(x->engine, GW_MEMORY_503);
-    gw_forward_failed(x, 503, "out of memory", GW_FAULT_OURS);
-}
-
 /* ---- sending ---- */
 
 static void forward_send(gw_exchange *x)
@@ -287,47 +175,6 @@ void gw_forward_try(gw_exchange *x, gw_endpoint *endpoint)
     gw_stream_timeout(&up->stream, u->timeouts.connect);
 }
 
-/* A body that may have to be sent again is taken in whole first, when it is short enough. True: it is still coming. */
-static bool forward_keep(gw_exchange *x)
-{
-    const gw_retry_spec *r = &x->upstream->retry;
-    if (r->attempts <= 1 || x->in.done || x->body_kept || x->in.framing != GW_FRAMING_LENGTH || x->request.upgrade ||
-        x->request.content_length > r->body_bytes || !(gw_method_is_idempotent(x->request.method) || r->non_idempotent))
-        return false;
-    if (gw_exchange_body(x, r->body_bytes) != GW_AGAIN)
-        return false;
-    x->body_wanted = x->keep_wanted = true;
-    return true;
-}
-
-void gw_forward_kept(gw_exchange *x)
-{
-    gw_upstream *u = x->upstream;
-    x->keep_wanted = false;
-    if (x->body_status < 0) { /* a part of the body was taken and is gone: it cannot be forwarded */
-        x->close = true;
-        gw_reply_error(x, gw_gather_http_status(x->body_status), gw_gather_reason(x->body_status));
-        return;
-    }
-    if (x->request.upgrade && !x->in.done)
-        x->request.upgrade = false;
-    if (gw_unlikely(u->guarded) && !gw_attempt_enter(x))
-        return;
-    gw_timeout_arm(x->engine->loop, &x->total, u->timeouts.total);
-    gw_endpoint *endpoint = gw_attempt_pick(x, false);
-    if (gw_likely(endpoint != NULL))
-        gw_forward_try(x, endpoint);
-    else
-        forward_none(x);
-}
-
-void gw_forward_start(gw_exchange *x)
-{
-    if (gw_unlikely(x->upstream->guarded) && x->body_status >= 0 && forward_keep(x))
-        return; /* gw_forward_kept goes on */
-    gw_forward_kept(x);
-}
-
 /* ---- the response ---- */
 
 void gw_forward_respond(gw_exchange *x)
@@ -391,7 +238,7 @@ void gw_forward_respond(gw_exchange *x)
 }
 
 /* The head in x->response is the one that counts: to Lua if it waits for one, and out. */
-static void forward_answer(gw_exchange *x)
+void gw_forward_answer(gw_exchange *x)
 {
     gw_upconn *up = x->up;
     if (!x->wants_resume || x->resumed) {
@@ -425,12 +272,13 @@ static void forward_final(gw_exchange *x)
         x->error = "upstream answered with a status that asks for another try";
         x->failed_status = r->status;
         x->marked = true;
-        gw_forward_release(x, gw_reply_step_over_response(x));
-        gw_headers_clear(&r->headers);
-        forward_again(x);
+        gw_attempt_over(x); /* before the next pick: who failed may be out by it */
+        gw_stream_read_off(&x->up->stream);
+        gw_stream_timeout(&x->up->stream, 0);
+        gw_retry_begin(x);
         return;
     }
-    forward_answer(x);
+    gw_forward_answer(x);
 }
 
 /* Heads in up->in: 1xx pass on, 101 opens the tunnel, the final one decides. */
@@ -472,7 +320,7 @@ static void forward_heads(gw_exchange *x)
             x->switching = true;
             x->up_first = gw_loop_now(e->loop);
             gw_attempt_head(x, 101);
-            forward_answer(x);
+            gw_forward_answer(x);
             return;
         }
         if (++x->interim > INTERIM_MOST) {
@@ -508,6 +356,12 @@ static inline void up_front(const gw_upconn *up, gw_exchange *x)
         gw_hedge_swap(x);
 }
 
+/* Lua may look at the head that stands in the buffer, or it is kept while another try waits. */
+static bool head_in_use(const gw_exchange *x)
+{
+    return x->state == GW_X_CHAIN || x->state == GW_X_PAUSE;
+}
+
 static void up_readable(gw_stream *s)
 {
     gw_upconn *up = (gw_upconn *)s;
@@ -531,7 +385,7 @@ static void up_readable(gw_stream *s)
         }
         int64_t n = gw_stream_read(s, b);
         if (n == GW_AGAIN) {
-            if (gw_buffer_used(b) == 0 && x->state != GW_X_CHAIN) { /* there Lua may look at the head in it */
+            if (gw_buffer_used(b) == 0 && !head_in_use(x)) {
                 gw_buffer_give(&e->buffers, b);
                 up->in = NULL;
             }
@@ -541,7 +395,7 @@ static void up_readable(gw_stream *s)
             up->ended = true;
             up->keep = false;
             gw_stream_read_off(s);
-            if (gw_buffer_used(b) == 0 && x->state != GW_X_CHAIN) { /* there Lua may look at the head in it */
+            if (gw_buffer_used(b) == 0 && !head_in_use(x)) {
                 gw_buffer_give(&e->buffers, b);
                 up->in = NULL;
             }

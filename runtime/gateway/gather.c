@@ -1,4 +1,4 @@
-/* Bodies gathered in memory, because a script asked for one. Bounded by the route's limit and by the script's. */
+/* Bodies gathered in memory, because a script asked for one, or because the request may have to be sent again. Bounded by the route's limit and by the script's. */
 #include "gateway/flow.h"
 #include <stdlib.h>
 
@@ -58,9 +58,14 @@ static int gather_take(gw_exchange *x)
             return (int)used;
         }
         int status = text_add(&x->body_text, &x->body_text_len, &x->body_text_cap, x->body_most, c->in->bytes + c->pos, data);
+        bool spill = status == GW_LIMIT && x->keep_wanted; /* it goes out all the same: a buffer more than the bound */
+        if (spill)
+            status = text_add(&x->body_text, &x->body_text_len, &x->body_text_cap, UINT64_MAX, c->in->bytes + c->pos, data);
         if (status != GW_OK)
             return status;
         c->pos += (uint32_t)used;
+        if (spill)
+            return GW_LIMIT;
     }
     return x->in.done ? GW_OK : GW_AGAIN;
 }

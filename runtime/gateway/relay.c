@@ -1,4 +1,5 @@
 #include "gateway/flow.h"
+#include <stdlib.h>
 
 int64_t gw_body_take(gw_body *b, char *bytes, size_t len, size_t *data, const char **reason)
 {
@@ -74,18 +75,24 @@ void gw_relay_request(gw_exchange *x, gw_slice head)
 {
     gw_client *c = x->client;
     gw_upconn *up = x->up;
-    struct iovec iov[8];
-    char line[18];
+    struct iovec iov[10];
+    char line[18], first_line[18];
     int n = 0;
+    bool begun = !x->body_kept && x->body_text_len; /* it was too long to be kept: what was taken of it goes first */
     if (head.len)
         iov[n++] = (struct iovec){(void *)head.ptr, head.len};
     if (x->body_kept) {
-        if (x->body_text_len)
+        if (gw_relay_chunked(x))
+            n += chunk_pieces(iov + n, line, gw_slice_of(x->body_text, x->body_text_len), &x->in);
+        else if (x->body_text_len)
             iov[n++] = (struct iovec){x->body_text, x->body_text_len};
-    } else if (!x->in.done) {
+    } else if (!x->in.done || begun) {
+        static const gw_body more = {.done = false};
+        if (begun)
+            n += chunk_pieces(iov + n, first_line, gw_slice_of(x->body_text, x->body_text_len), &more);
         size_t data = 0;
         const char *reason = "bad request body";
-        int64_t used = gw_body_take(&x->in, c->in->bytes + c->pos, c->in->end - c->pos, &data, &reason);
+        int64_t used = x->in.done ? 0 : gw_body_take(&x->in, c->in->bytes + c->pos, c->in->end - c->pos, &data, &reason);
         if (used < 0) {
             if (used == GW_NOMEM)
                 request_out_of_memory(x);
@@ -109,6 +116,11 @@ void gw_relay_request(gw_exchange *x, gw_slice head)
         n = 0; /* read and dropped, so that the answer that may still come reaches the client */
     if (n)
         status = gw_stream_write(&up->stream, iov, n);
+    if (begun) {
+        free(x->body_text);
+        x->body_text = NULL;
+        x->body_text_len = x->body_text_cap = 0;
+    }
     if (c->pos == c->in->end && c->pos > c->head_end && !x->in.done)
         c->pos = c->in->end = c->head_end;
     if (status == GW_NOMEM) {

@@ -245,3 +245,9 @@ void gw_balancer_done(const gw_balancer_config *config, gw_balancer_state *state
     if (config->ops->observe && latency >= 0)
         config->ops->observe(config, load, now, ok, latency);
 }
+
+void gw_balancer_undone(gw_balancer_state *state, gw_load *load)
+{
+    atomic_fetch_add_explicit(&load->in_flight, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&state->in_flight, 1, memory_order_relaxed);
+}

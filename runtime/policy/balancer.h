@@ -102,6 +102,8 @@ GW_API int gw_balancer_pick(const gw_balancer_table *table, gw_balancer_state *s
  * and `ok` teach ewma; negative: there is nothing to learn (the client went away). */
 GW_API void gw_balancer_done(const gw_balancer_config *config, gw_balancer_state *state, gw_load *load, int64_t now, bool ok,
                              int64_t latency);
+/* It had not: what was learnt stays, and it is counted as live again. */
+GW_API void gw_balancer_undone(gw_balancer_state *state, gw_load *load);
 
 /* A key from bytes: CRC-32, spread over 64 bits by a finaliser (CRC is linear: alike keys would stand in rows). Without a seed, so that
  * all nodes of a fleet send a key to the same endpoint. */
