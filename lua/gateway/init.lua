@@ -39,7 +39,7 @@ local gateway = {
 -- Promised by the next versions: named here, so that a script that uses them is told so.
 local later = {}
 for _, name in ipairs {
-  "fetch", "sleep", "shared", "every", "counter", "gauge", "histogram",
+  "fetch", "sleep", "every", "counter", "gauge", "histogram",
 } do
   later[name] = true
 end
@@ -47,7 +47,7 @@ end
 -- What needs the gateway's C, which a script that only declares does without: loaded when it is asked for.
 local by_hand = {
   token_bucket = "primitives", client_limiter = "primitives", sliding_window = "primitives", breaker = "primitives",
-  breakers = "primitives", balancer = "balancing", health = "balancing",
+  breakers = "primitives", balancer = "balancing", health = "balancing", shared = "dictionary",
 }
 
 -- Whole modules, which need the gateway's C as well.

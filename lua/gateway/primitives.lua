@@ -183,6 +183,7 @@ local function make(type_, word, good, config, source, now)
   end
   return handle
 end
+primitives.make = make
 
 local function above_zero(good, name, report)
   if good[name] <= 0 then report(("%s: expected a number above 0, found %s"):format(name, check.describe(good[name]))) end

@@ -13,12 +13,12 @@ shared.holder = nil
 
 -- Settings that make a difference, in the order in which a difference is told.
 local settings = {
-  "rate", "burst", "limit", "window", "idle", "keys", "by", "open_for", "growth", "open_most", "lease", "error_rate", "failures",
+  "rate", "burst", "limit", "window", "idle", "keys", "bytes", "by", "open_for", "growth", "open_most", "lease", "error_rate", "failures",
   "min_requests", "probes", "kind",
 }
 
 -- What users call them.
-local said = { keys = "max_clients" }
+local said = { keys = "max_clients", bytes = "size" }
 
 local function difference(a, b)
   for _, key in ipairs(settings) do

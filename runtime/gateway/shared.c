@@ -196,6 +196,27 @@ static void roster_release(void *object)
     gw_roster_free(object);
 }
 
+static void *dictionary_make(const gw_shared_config *c)
+{
+    return gw_dictionary_new(c->bytes);
+}
+
+static void dictionary_release(void *object)
+{
+    gw_dictionary_free(object);
+}
+
+static bool dictionary_changes(const gw_shared *s, const gw_shared_config *to)
+{
+    return s->config.bytes == to->bytes;
+}
+
+static void dictionary_adopt(void *object, const gw_shared *from, const gw_shared_config *to, int64_t now)
+{
+    (void)to;
+    gw_dictionary_adopt(object, from->dictionary, now);
+}
+
 static const kind_ops kinds[GW_SHARED_KINDS] = {
     [GW_SHARED_TOKEN_BUCKET] = {"token_bucket", bucket_make, bucket_release, NULL, bucket_change, NULL},
     [GW_SHARED_CLIENT_LIMITER] = {"client_limiter", clients_make, clients_release, same_keys, clients_change, clients_adopt},
@@ -208,6 +229,7 @@ static const kind_ops kinds[GW_SHARED_KINDS] = {
     [GW_SHARED_BREAKER] = {"breaker", breaker_make, breaker_release, NULL, breaker_change, NULL},
     [GW_SHARED_BREAKERS] = {"breakers", breakers_make, breakers_release, same_keys, breakers_change, NULL},
     [GW_SHARED_ROSTER] = {"endpoints", roster_make, roster_release, NULL, NULL, NULL},
+    [GW_SHARED_DICTIONARY] = {"dictionary", dictionary_make, dictionary_release, dictionary_changes, NULL, dictionary_adopt},
 };
 
 const char *gw_shared_kind_name(int kind)
@@ -254,6 +276,8 @@ static bool settings_good(const gw_shared_config *c)
         return gw_breaker_rules_init(&rules, &c->breaker) == GW_OK && gw_breakers_bytes(c->keys);
     case GW_SHARED_ROSTER:
         return true;
+    case GW_SHARED_DICTIONARY:
+        return gw_dictionary_size_good(c->bytes);
     default:
         return false;
     }
@@ -324,9 +348,10 @@ static bool equal(const gw_shared_config *a, const gw_shared_config *b)
 {
     const gw_breaker_settings *x = &a->breaker, *y = &b->breaker;
     return a->kind == b->kind && a->keys == b->keys && a->rate == b->rate && a->burst == b->burst && a->idle == b->idle &&
-           a->limit == b->limit && a->window == b->window && gw_slice_equal(a->by, b->by) && x->open_for == y->open_for &&
-           x->growth == y->growth && x->open_most == y->open_most && x->lease == y->lease && x->error_rate == y->error_rate &&
-           x->window == y->window && x->min_requests == y->min_requests && x->failures == y->failures && x->probes == y->probes;
+           a->limit == b->limit && a->window == b->window && a->bytes == b->bytes && gw_slice_equal(a->by, b->by) &&
+           x->open_for == y->open_for && x->growth == y->growth && x->open_most == y->open_most && x->lease == y->lease &&
+           x->error_rate == y->error_rate && x->window == y->window && x->min_requests == y->min_requests &&
+           x->failures == y->failures && x->probes == y->probes;
 }
 
 /* One that this load's other states, or its builder, have made a moment ago. */

@@ -1,4 +1,4 @@
-/* State that a script names and that outlives generations: limiters and breakers, shared by all workers.
+/* State that a script names and that outlives generations: limiters, breakers, dictionaries, shared by all workers.
  *
  * A piece of state is known by what it is called (`word`, "rate_limit") and by its name ("api", or "gateway.lua:12" where the script gave
  * none). A load opens what its script declares: it finds what is there already, or makes it. Settings stay as they are until the
@@ -19,6 +19,7 @@
 #include "policy/breaker_table.h"
 #include "policy/client_limiter.h"
 #include "policy/concurrency.h"
+#include "policy/dictionary.h"
 #include "policy/sliding_window.h"
 #include "policy/token_bucket.h"
 
@@ -32,6 +33,7 @@ enum gw_shared_kind {
     GW_SHARED_BREAKER,
     GW_SHARED_BREAKERS,
     GW_SHARED_ROSTER, /* endpoints of a balancer or of health by hand */
+    GW_SHARED_DICTIONARY,
     GW_SHARED_KINDS
 };
 
@@ -42,6 +44,7 @@ typedef struct gw_shared_config {
     uint32_t limit;              /* windows: requests; concurrency: in flight */
     double window;               /* seconds */
     gw_breaker_settings breaker; /* breaker, breakers */
+    size_t bytes;                /* dictionary */
     gw_slice by;                 /* what keys are: "header:x-api-key". Keys of another kind mean nothing */
 } gw_shared_config;
 
@@ -57,6 +60,7 @@ typedef struct gw_shared {
         gw_breaker *breaker;
         gw_breakers *breakers;
         gw_roster *roster;
+        gw_dictionary *dictionary;
     };
     gw_slice word, name;
     gw_shared_config config; /* as applied last; control threads, under the mutex */
@@ -82,7 +86,8 @@ void gw_shared_release(gw_shared *s); /* NULL is fine */
  * `message` (empty: nothing). Control thread. `now`: monotonic ns. */
 void gw_shared_apply(gw_shared *s, const gw_shared_config *config, int64_t now, char *message, size_t message_bytes);
 
-/* "token_bucket", "client_limiter", "sliding_window", "keyed_window", "concurrency", "keyed_concurrency", "breaker", "breakers", "endpoints". */
+/* "token_bucket", "client_limiter", "sliding_window", "keyed_window", "concurrency", "keyed_concurrency", "breaker", "breakers", "endpoints",
+ * "dictionary". */
 const char *gw_shared_kind_name(int kind);
 int gw_shared_kind_of(const char *name); /* GW_NOTFOUND: none is called that (or name is NULL) */
 

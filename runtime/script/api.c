@@ -23,6 +23,9 @@ const gw_lua_size gw_api_sizes[] = {
     {"gw_lua_endpoint", sizeof(gw_lua_endpoint)},
     {"gw_lua_balancing", sizeof(gw_lua_balancing)},
     {"gw_lua_watching", sizeof(gw_lua_watching)},
+    {"gw_lua_dictionary", sizeof(gw_lua_dictionary)},
+    {"gw_lua_value", sizeof(gw_lua_value)},
+    {"gw_lua_dictionary_stats", sizeof(gw_lua_dictionary_stats)},
     {NULL, 0},
 };
 

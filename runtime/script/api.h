@@ -95,5 +95,6 @@ GW_API int gw_lua_reply(gw_lua_view *view, int status, const char *body, size_t 
 
 #include "script/primitives.h"
 #include "script/secure_api.h"
+#include "script/dictionary.h"
 
 #endif

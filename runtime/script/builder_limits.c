@@ -22,6 +22,8 @@ static void read_config(gw_builder *b, int at, gw_shared_config *c)
     c->limit = count_of(L, at, "limit");
     c->window = gw_spec_number(L, at, "window", 0);
     c->by = gw_spec_string(b, at, "by");
+    double bytes = gw_spec_number(L, at, "bytes", 0);
+    c->bytes = bytes > 0 && bytes <= (double)GW_DICTIONARY_MOST ? (size_t)bytes : 0;
     c->breaker = (gw_breaker_settings){
         .open_for = gw_spec_number(L, at, "open_for", 0),
         .growth = gw_spec_number(L, at, "growth", 0),

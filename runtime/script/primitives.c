@@ -67,6 +67,7 @@ int gw_lua_open(void *holder, gw_lua_handle *h, const char *kind, const char *wo
         .limit = count_of(s->limit),
         .window = s->window,
         .by = gw_slice_of(by, by_len),
+        .bytes = s->bytes > 0 && s->bytes <= (double)GW_DICTIONARY_MOST ? (size_t)s->bytes : 0,
     };
     if (config.kind == GW_SHARED_BREAKER || config.kind == GW_SHARED_BREAKERS)
         config.breaker = (gw_breaker_settings){

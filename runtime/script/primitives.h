@@ -22,12 +22,14 @@ GW_LUA_HANDLE(gw_lua_breaker);
 GW_LUA_HANDLE(gw_lua_breakers);
 GW_LUA_HANDLE(gw_lua_balancer);
 GW_LUA_HANDLE(gw_lua_health);
+GW_LUA_HANDLE(gw_lua_dictionary); /* dictionary.h */
 #undef GW_LUA_HANDLE
 
 /* Settings of any of them; what does not belong is 0. */
 typedef struct gw_lua_settings {
     double keys, rate, burst, idle, limit, window;
     double open_for, growth, open_most, lease, error_rate, min_requests, failures, probes;
+    double bytes;
 } gw_lua_settings;
 
 typedef struct gw_lua_endpoint {

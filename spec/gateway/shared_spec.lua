@@ -108,6 +108,39 @@ it("another kind begins anew, and is said to", function()
   C.gw_shared_release(new)
 end)
 
+describe("a dictionary", function()
+  local kind, len, number = ffi.new("int[1]"), ffi.new("size_t[1]"), ffi.new("double[1]")
+
+  local function count(s)
+    local init = ffi.new("double[1]", 0)
+    assert.equal(0, C.gw_dictionary_incr(s.dictionary, cdef.slice "count", 1, init, 0x7fffffffffffffffLL, 0, number))
+    return number[0]
+  end
+
+  for _, case in ipairs { { "the same size", 2 ^ 20, true }, { "more room", 2 ^ 24, false }, { "less room", 2 ^ 16, false } } do
+    local what, bytes, same = unpack(case)
+    it("reloaded with " .. what .. " keeps what is in it", function()
+      local name = fresh_name()
+      local old, a = open(name, { kind = "dictionary", bytes = 2 ^ 20 })
+      apply(old, a)
+      assert.equal(1, count(old))
+      local new, b = open(name, { kind = "dictionary", bytes = bytes })
+      assert.equal(same, new == old)
+      assert.equal("", apply(new, b))
+      assert.equal(2, count(new))
+      assert.equal(0, C.gw_dictionary_get(new.dictionary, cdef.slice "count", 0, nil, 0, kind, len, number))
+      C.gw_shared_release(old)
+      C.gw_shared_release(new)
+    end)
+  end
+  it("of a size that cannot be is refused", function()
+    for _, bytes in ipairs { 0, 1000, 2 ^ 40 } do
+      assert.is_nil((open(fresh_name(), { kind = "dictionary", bytes = bytes })))
+      assert.equal(C.GW_INVALID, status[0])
+    end
+  end)
+end)
+
 describe("a load", function()
   it("that is refused changes nothing", function()
     local name = fresh_name()
