@@ -1,62 +1,36 @@
 -- Runs a script for the builder: C calls this with the script's path and gets everything back that it needs, errors included. Nothing here
 -- raises, memory aside.
 
+local blame = require "gateway.blame"
 local digest = require "gateway.digest"
 local log = require "gateway.log"
-local plugin = require "gateway.plugin"
+local plugin_files = require "gateway.plugin_files"
 local route = require "gateway.route"
 local shared = require "gateway.shared"
 local spec = require "gateway.spec"
 local time = require "gateway.time"
 
-local library = debug.getinfo(1, "S").source:gsub("^[@=]", ""):gsub("boot%.lua$", "")
-
--- LuaJIT cuts long paths in its messages to "...tail.lua:3:". What is known to have been read gives them their full length again.
-local function expand(message, paths)
-  return (message:gsub("(%.%.%.[^\n:]*):(%d+)", function(short, line)
-    local tail = short:sub(4)
-    for _, path in ipairs(paths) do
-      if #path >= #tail and path:sub(-#tail) == tail then return path .. ":" .. line end
-    end
-    return nil
-  end))
-end
-
--- The message and the frames of the script's own code; the library's and the loader's frames help nobody.
-local function handler(message)
-  if type(message) ~= "string" then
-    local text = type(message) == "table" and getmetatable(message) and tostring(message)
-    message = text or ("%s: the script raised a %s instead of a message"):format(spec.where(), type(message))
-  end
-  local frames = {}
-  for frame in debug.traceback("", 2):gmatch("\n(\t[^\n]*)") do
-    if frame:find("in function 'xpcall'", 1, true) then break end
-    if not frame:find(library, 1, true) and not frame:find("[C]:", 1, true) then frames[#frames + 1] = frame end
-  end
-  if #frames > 1 then message = message .. "\nstack traceback:\n" .. table.concat(frames, "\n") end
-  return message
-end
-
 local function load_and_run(path)
   local chunk, message = loadfile(path)
   if not chunk then return message end
-  local good, failure = xpcall(chunk, handler)
+  local good, failure = xpcall(chunk, blame.handler)
   return not good and failure or nil
 end
 
 --- Runs the script at `path`.
----@param options { path: string, folder: string, plugins: string[], log: function, now: function, paths: fun(): string[] }
----@return table? spec nil when something was wrong
+---@param options { path: string, folder: string, shipped: function, list: function, log: function, now: function, paths: fun(): string[] }
+---@return table spec of use only in looking for further problems when there are some
 ---@return string[] problems
 ---@return string text the spec as canonical text
 ---@return table chains
 ---@return string[] files that were read, beside what require found
 ---@return function lines digest.lines, for saying where two runs differ
+---@return string[] warnings
 return function(options)
   spec.reset()
   local state = spec.state
   state.script, state.folder = options.path, options.folder
-  plugin.shipped = options.plugins
+  plugin_files.shipped, plugin_files.list = options.shipped, options.list
   shared.holder = options.holder
   log.bind(options.log)
   time.bind(options.now)
@@ -73,6 +47,7 @@ return function(options)
   local failure = load_and_run(options.path)
   if failure then
     -- What the rest of the script would have said is unknown: only what is certainly wrong is told.
+    state.cut = true
     for _, pending in ipairs(state.pending) do pending.done = true end
     if #state.listens == 0 then state.listens[1] = { at = "127.0.0.1:1", source = options.path } end
   end
@@ -81,12 +56,12 @@ return function(options)
     local paths = options.paths()
     paths[#paths + 1] = options.path
     for _, file in ipairs(data.files) do paths[#paths + 1] = file end
-    problems[#problems + 1] = expand(failure, paths)
+    problems[#problems + 1] = blame.expand(failure, paths)
   end
-  local files = data.files
+  local files, warnings = data.files, route.texts(state.warnings)
   data.files = nil
-  if #problems > 0 then return nil, problems, "", {}, files end
+  if #problems > 0 then return data, problems, "", {}, files, digest.lines, warnings end
   local text = digest.text(data)
   collectgarbage("setpause", 200) -- the default
-  return data, problems, text, chains, files, digest.lines
+  return data, problems, text, chains, files, digest.lines, warnings
 end

@@ -61,6 +61,7 @@ function check.nearest(name, known)
   local function try(candidate)
     if type(candidate) ~= "string" then return end
     local d = distance(name:lower(), candidate:lower())
+    if d >= math.max(#name, #candidate) then return end -- nothing of it would be left
     if d < best_distance or (d == best_distance and best and candidate < best) then best, best_distance = candidate, d end
   end
   if rawget(known, 1) then
@@ -126,6 +127,8 @@ local scalars = {
   duration = units.duration,
   size = units.size,
 }
+
+check.scalars = scalars
 
 local function describe_wrong(path, wanted, value, report)
   report(("%sexpected %s, found %s"):format(path ~= "" and path .. ": " or "", wanted, check.describe(value)))

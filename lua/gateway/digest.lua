@@ -6,6 +6,20 @@ local digest = {}
 
 local format, concat, sort = string.format, table.concat, table.sort
 
+-- A secret counts in the comparison and is never shown: it stands there as a hash (FNV-1a, 32 bits), of which people see 16 bits, enough to
+-- tell that two runs did not have the same.
+local Secret = { describe = function() return "a secret" end }
+
+--- What stands for a secret value.
+---@param value any
+---@return table
+function digest.secret(value)
+  local hash = 0x811c9dc5ULL
+  local text = digest.text(value)
+  for i = 1, #text do hash = bit.band(bit.bxor(hash, text:byte(i)) * 0x01000193ULL, 0xffffffffULL) end
+  return setmetatable({ hash = tonumber(hash) }, Secret)
+end
+
 -- Functions are known by where they are written: the same line of the same file is the same function in every state.
 local function function_text(f)
   local info = debug.getinfo(f, "S")
@@ -83,6 +97,10 @@ local function long(value, path, out, depth)
   local kind = type(value)
   if kind ~= "table" then
     out[#out + 1] = path .. " = " .. (kind == "string" and format("%q", value):gsub("\\\n", "\\n") or scalar(value, kind))
+    return
+  end
+  if getmetatable(value) == Secret then
+    out[#out + 1] = ("%s = (secret %04x)"):format(path, value.hash % 65536)
     return
   end
   if depth > 100 then too_deep() end

@@ -38,10 +38,14 @@ local function reader(name, text, lines)
     end
     return false
   end
-  function self.source(node, key)
+  --- "file:line" of a key, or of the node itself; nil when it is not of this file.
+  function self.locate(node, key)
     local known = type(node) == "table" and lines and lines[node]
     if type(known) == "table" then known = key ~= nil and known[key] or known[0] end
-    return known and ("%s:%d"):format(name, known) or name
+    return known and ("%s:%d"):format(name, known)
+  end
+  function self.source(node, key)
+    return self.locate(node, key) or name
   end
   return self
 end
@@ -306,7 +310,10 @@ function load.load(path)
     spec.problem("expected a map with names such as upstreams and routes, found " .. check.describe(tree), full)
     return
   end
+  local before = spec.state.locate
+  spec.state.locate = file.locate
   apply(tree, file)
+  spec.state.locate = before
 end
 
 return load

@@ -1,90 +1,36 @@
--- gateway.plugin(name, config): a file that returns { name, schema, new }. Found beside the script first (plugins/), then in the folders of
--- GATEWAY_PLUGINS, then among the shipped ones. The config is checked against the schema; `new(config)` gives the middleware.
+-- gateway.plugin(name, config): a file that returns { name, schema, new } is looked for (plugin_files.lua), the config is held to the
+-- schema (schema.lua), and `new(config)` gives the middleware.
 
+local blame = require "gateway.blame"
 local check = require "gateway.check"
+local digest = require "gateway.digest"
+local files = require "gateway.plugin_files"
+local limit = require "gateway.limit"
 local route = require "gateway.route"
+local schema = require "gateway.schema"
 local spec = require "gateway.spec"
 
 local plugin = {}
 
----@class gateway.Plugin
----@field name string
----@field version? string
----@field description? string
----@field schema? table<string, table|string> what the config may hold
----@field new fun(config: table): gateway.Middleware
-
--- The folders, in the order of search. `shipped` is set by who starts the library.
-function plugin.folders()
-  local out = { (spec.state.folder or ".") .. "/plugins" }
-  for folder in (os.getenv("GATEWAY_PLUGINS") or ""):gmatch("[^:]+") do out[#out + 1] = folder end
-  for _, folder in ipairs(plugin.shipped or {}) do out[#out + 1] = folder end
-  return out
-end
-
--- Files by path, so that a plugin used twice is loaded once.
-local loaded = {}
-
-local function load_file(path, name, report)
-  if loaded[path] then return loaded[path] end
-  local chunk, message = loadfile(path)
-  if not chunk then
-    report(message)
-    return nil
+-- How a config is read: problems stand at the line of the field where it came from YAML, else at that of gateway.plugin.
+local function context_of(prefix, source)
+  local context = { wrong = false, yaml = spec.state.locate ~= nil }
+  local function line(parent, key)
+    return spec.state.locate and parent and spec.state.locate(parent, key) or source
   end
-  local good, result = xpcall(chunk, debug.traceback)
-  if not good then
-    report(tostring(result))
-    return nil
+  function context.report(message, parent, key)
+    context.wrong = true
+    spec.problem(("%s: %s"):format(prefix, message), line(parent, key))
   end
-  if type(result) ~= "table" then
-    report(("%s: expected the file to return a table { name, schema, new }, found %s"):format(path, check.describe(result)))
-    return nil
+  function context.warn(message, parent, key)
+    spec.warn(("%s: %s"):format(prefix, message), line(parent, key))
   end
-  if result.name ~= name then
-    report(("%s: expected name = %q as the file is called, found %s"):format(path, name, check.describe(result.name)))
-    return nil
-  end
-  if type(result.new) ~= "function" then
-    report(("%s: expected new = function(config) ... end, found %s"):format(path, check.describe(result.new)))
-    return nil
-  end
-  if result.schema ~= nil and type(result.schema) ~= "table" then
-    report(("%s: expected schema to be a table of fields, found %s"):format(path, check.describe(result.schema)))
-    return nil
-  end
-  loaded[path] = result
-  return result
-end
-
-local function find(name)
-  local looked = {}
-  for _, folder in ipairs(plugin.folders()) do
-    local path = folder .. "/" .. name .. ".lua"
-    looked[#looked + 1] = path
-    local file = io.open(path, "r")
-    if file then
-      file:close()
-      return path
-    end
-  end
-  return nil, looked
-end
-plugin.find = find
-
--- What of a config is shown and compared: secrets only as such.
-local function shown(config, schema)
-  local out = {}
-  for key, value in pairs(config) do
-    local field = schema[key]
-    out[key] = type(field) == "table" and field.secret and "(secret)" or value
-  end
-  return out
+  return context
 end
 
 --- The middleware that a plugin makes of a config.
 ---@param name string
----@param config? table
+---@param config? table what the plugin's schema says
 ---@return gateway.Middleware
 function plugin.plugin(name, config)
   spec.declaring("gateway.plugin")
@@ -95,13 +41,14 @@ function plugin.plugin(name, config)
   end
   local prefix = ("plugin %q"):format(name)
   local report = spec.reporter(prefix, source)
-  local path, looked = find(name)
-  if not path then
-    report("not found; looked for " .. table.concat(looked, ", "))
+  local file, looked = files.find(name)
+  if not file then
+    local near = check.nearest(name, files.shipped_names())
+    report(("not found%s; looked for %s, and among the shipped ones"):format(near and (" (did you mean %q?)"):format(near) or "",
+      table.concat(looked, ", ")))
     return route.failed
   end
-  spec.state.files[#spec.state.files + 1] = path
-  local found = load_file(path, name, report)
+  local found, compiled = files.load(file, name, report)
   if not found then return route.failed end
 
   if config == nil then config = {} end
@@ -109,21 +56,18 @@ function plugin.plugin(name, config)
     report("expected a table as config, found " .. check.describe(config))
     return route.failed
   end
-  local schema = found.schema or {}
-  local wrong = false
-  local good = check.fields(config, schema, "", function(message)
-    wrong = true
-    report(message)
-  end, "field")
-  if wrong then return route.failed end
+  local context = context_of(prefix, source)
+  local good = schema.read(compiled, config, context)
+  if context.wrong then return route.failed end
 
-  local made, middleware = xpcall(found.new, debug.traceback, good)
+  local made, middleware = xpcall(found.new, blame.handler, good)
   if not made then
-    report("new(config) failed: " .. tostring(middleware))
+    report("new(config) failed: " .. context.scrub(blame.expand(middleware, spec.state.files)))
     return route.failed
   end
+  if limit.is(middleware) then return middleware end
   if type(middleware) ~= "function" then
-    report(("%s: expected new(config) to return a function(request, next), found %s"):format(path, check.describe(middleware)))
+    report(("%s: expected new(config) to return a function(request, next), found %s"):format(file.path, check.describe(middleware)))
     return route.failed
   end
   -- Each use is a function of its own, even if the plugin gives the same one out twice: its label and config are kept by function.
@@ -131,7 +75,7 @@ function plugin.plugin(name, config)
     local inner = middleware
     middleware = function(request, next) return inner(request, next) end
   end
-  route.labels[middleware] = { name = name, config = shown(good, schema) }
+  route.labels[middleware] = { name = name, config = schema.shown(compiled, good, digest.secret) }
   return middleware
 end
 

@@ -117,8 +117,7 @@ local function target_of(to, where, report, nested)
   if type(to) == "string" then
     local named = spec.state.upstream_by_name[to]
     if not named then
-      report(("%s: %s"):format(where, next(spec.state.upstream_by_name) and check.unknown("upstream", to, spec.state.upstream_by_name)
-        or ("unknown upstream %s: none is declared"):format(check.describe(to))))
+      if not spec.state.cut then report(("%s: %s"):format(where, upstream.unknown(to))) end
       return nil
     end
     to = named
@@ -208,6 +207,21 @@ local function function_text(f)
   return ("%s:%d"):format(info.source:gsub("^[@=]", ""), info.linedefined)
 end
 route.function_text = function_text
+
+--- Problems or warnings as texts, "file:line: message", each once.
+---@param list { source: string, message: string }[]
+---@return string[]
+function route.texts(list)
+  local out, seen = {}, {}
+  for _, one in ipairs(list) do
+    local text = ("%s: %s"):format(one.source, one.message)
+    if not seen[text] then
+      seen[text] = true
+      out[#out + 1] = text
+    end
+  end
+  return out
+end
 
 --- Everything declared, as plain data for the builder, and the chains of functions, which are kept for the workers. Ends the loading.
 ---@return table spec
@@ -305,18 +319,12 @@ function route.finish()
     }
   end
 
+  if not state.cut then upstream.finish() end
   local upstreams = {}
   for i, declared in ipairs(state.upstreams) do upstreams[i] = declared._data end
 
   state.loading = false
-  local problems, seen = {}, {}
-  for _, problem in ipairs(state.problems) do
-    local text = ("%s: %s"):format(problem.source, problem.message)
-    if not seen[text] then
-      seen[text] = true
-      problems[#problems + 1] = text
-    end
-  end
+  local problems = route.texts(state.problems)
   return {
     listens = state.listens, admin = state.admin, workers = state.workers or 0, limits = state.limits, timeouts = state.timeouts,
     trusted_proxies = state.trusted_proxies, forwarding = state.forwarding, request_id = state.request_id, access_log = state.access_log,

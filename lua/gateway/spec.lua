@@ -15,6 +15,7 @@ function spec.reset()
   state = {
     loading = true,
     problems = {}, -- { source =, message = }
+    warnings = {}, -- likewise
     upstreams = {}, upstream_by_name = {},
     routes = {},
     listens = {}, trusted_proxies = {},
@@ -56,6 +57,13 @@ end
 function spec.problem(message, source)
   if not state.loading then error(("%s: %s"):format(source or spec.where(), message), 0) end
   state.problems[#state.problems + 1] = { source = source or spec.where(), message = message }
+end
+
+--- Notes something that works, and that the script's author would want to know of.
+---@param message string
+---@param source? string
+function spec.warn(message, source)
+  if state.loading then state.warnings[#state.warnings + 1] = { source = source or spec.where(), message = message } end
 end
 
 --- A report function that puts `prefix: ` before each message.

@@ -105,7 +105,8 @@ end
 --- An upstream without endpoints yet, in the spec: a second one of the same name is a problem.
 function upstream.make(name, source)
   local state = spec.state
-  local self = setmetatable({ name = name, _data = { name = name, source = source, endpoints = {} } }, Upstream)
+  local asked = state.upstreams_asked and state.upstreams_asked[name]
+  local self = asked and asked.upstream or setmetatable({ name = name, _data = { name = name, source = source, endpoints = {} } }, Upstream)
   local before = state.upstream_by_name[name]
   if before and name ~= "?" then
     spec.problem(("upstream %q was declared before, at %s"):format(name, before._data.source), source)
@@ -113,8 +114,50 @@ function upstream.make(name, source)
     state.upstreams[#state.upstreams + 1] = self
     rawset(self, "_index", #state.upstreams - 1)
     state.upstream_by_name[name] = self
+    if asked then
+      state.upstreams_asked[name] = nil
+      self._data.source = source
+    end
   end
   return self
+end
+
+--- The upstream of that name, for who needs it before it may have been declared. When nobody declares it, upstream.finish says so.
+---@param name string
+---@param source string who asks
+---@return gateway.Upstream
+function upstream.named(name, source)
+  local state = spec.state
+  if state.upstream_by_name[name] then return state.upstream_by_name[name] end
+  state.upstreams_asked = state.upstreams_asked or {}
+  local asked = state.upstreams_asked[name]
+  if not asked then
+    asked = { upstream = setmetatable({ name = name, _data = { name = name, endpoints = {} } }, Upstream), source = source }
+    state.upstreams_asked[name] = asked
+  end
+  return asked.upstream
+end
+
+--- Reports the upstreams that were asked for and never declared.
+function upstream.finish()
+  local state = spec.state
+  local names = {}
+  for name in pairs(state.upstreams_asked or {}) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    spec.problem(upstream.unknown(name), state.upstreams_asked[name].source)
+  end
+end
+
+--- 'unknown upstream "usres" (did you mean "users"?)'.
+function upstream.unknown(name)
+  local known = spec.state.upstream_by_name
+  if next(known) then return check.unknown("upstream", name, known) end
+  return ("unknown upstream %s: none is declared"):format(check.describe(name))
+end
+
+function upstream.name_good(name)
+  return type(name) == "string" and name:find("^[%w_.%-]+$") ~= nil and #name <= 100
 end
 
 upstream.declare = declare
@@ -126,7 +169,7 @@ upstream.declare = declare
 function upstream.upstream(name, given)
   spec.declaring("gateway.upstream")
   local source = spec.where()
-  if type(name) ~= "string" or not name:find("^[%w_.%-]+$") or #name > 100 then
+  if not upstream.name_good(name) then
     spec.problem("gateway.upstream: expected a name of letters, digits, '_', '-' and '.', found " .. check.describe(name), source)
     name = "?"
   end

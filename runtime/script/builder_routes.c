@@ -45,8 +45,10 @@ static void build_target(gw_builder *b, gw_target *out)
         return;
     if (strcmp(kind, "upstream") == 0) {
         uint32_t i = (uint32_t)gw_spec_number(L, at, "upstream", 0);
-        out->kind = GW_TARGET_UPSTREAM;
-        out->upstream = i < b->g->upstream_count ? b->g->upstreams[i] : NULL;
+        if (i < b->g->upstream_count) { /* else the script was wrong about it, and knows */
+            out->kind = GW_TARGET_UPSTREAM;
+            out->upstream = b->g->upstreams[i];
+        }
     } else if (strcmp(kind, "answer") == 0) {
         build_answer(b, out);
     } else if (strcmp(kind, "script") == 0) {

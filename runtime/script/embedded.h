@@ -1,11 +1,11 @@
-/* What the build puts into the program: the library of lua/gateway/ and the text for ffi.cdef (runtime/script/embed.cmake makes both). */
+/* What the build puts into the program: the library of lua/gateway/, the shipped plugins and the text for ffi.cdef (runtime/script/embed.cmake makes both). */
 #ifndef GW_SCRIPT_EMBEDDED_H
 #define GW_SCRIPT_EMBEDDED_H
 
 #include <stddef.h>
 
 struct gw_embedded {
-    const char *name;  /* of the module: "gateway", "gateway.ffi" */
+    const char *name;  /* of the module: "gateway", "gateway.ffi"; of a plugin's file: "plugins.cors", "plugins.geo.parts" */
     const char *chunk; /* for messages: "@lua/gateway/ffi.lua" */
     const char *bytes; /* a NUL follows them */
     size_t len;

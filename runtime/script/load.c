@@ -68,32 +68,6 @@ static int lua_paths(lua_State *L)
     return 1;
 }
 
-/* Folders of shipped plugins: beside the program (a build tree, an installation) and where Debian would put them. */
-static int push_plugin_folders(lua_State *L)
-{
-    lua_newtable(L);
-    char path[4096];
-    int n = 0;
-    ssize_t len = readlink("/proc/self/exe", path, sizeof path - 1);
-    if (len > 0) {
-        path[len] = '\0';
-        char *slash = strrchr(path, '/');
-        if (slash) {
-            *slash = '\0';
-            static const char *const beside[] = {"%s/plugins", "%s/../plugins", "%s/../../plugins",
-                                                 "%s/../share/gateway/plugins"};
-            for (size_t i = 0; i < GW_COUNT(beside); i++) {
-                lua_pushfstring(L, beside[i], path);
-                if (access(lua_tostring(L, -1), R_OK | X_OK) == 0)
-                    lua_rawseti(L, -2, ++n);
-                else
-                    lua_pop(L, 1);
-            }
-        }
-    }
-    return 1;
-}
-
 /* ---- one run ---- */
 
 struct run {
@@ -126,8 +100,10 @@ static int run_script(lua_State *L)
     lua_setfield(L, -2, "path");
     lua_pushstring(L, run->folder);
     lua_setfield(L, -2, "folder");
-    push_plugin_folders(L);
-    lua_setfield(L, -2, "plugins");
+    gw_push_shipped(L);
+    lua_setfield(L, -2, "shipped");
+    gw_push_list_folder(L);
+    lua_setfield(L, -2, "list");
     gw_push_log(L, s);
     lua_setfield(L, -2, "log");
     gw_push_now(L);
@@ -152,10 +128,10 @@ static int run_script(lua_State *L)
     return 0;
 }
 
-static void take_problems(const struct run *run, gw_messages *errors)
+static void take_texts(const struct run *run, enum gw_results which, gw_messages *errors)
 {
     lua_State *L = run->s->L;
-    push_result(run, GW_RESULT_PROBLEMS);
+    push_result(run, which);
     int count = lua_istable(L, -1) ? (int)lua_objlen(L, -1) : 0;
     for (int i = 1; i <= count && i <= GW_PROBLEMS_MAX; i++) {
         lua_rawgeti(L, -1, i);
@@ -198,7 +174,7 @@ static int run_once(struct run *run, gw_messages *errors)
         return GW_INVALID;
     }
     take_files(run);
-    take_problems(run, errors);
+    take_texts(run, GW_RESULT_PROBLEMS, errors);
     return errors->count == before ? GW_OK : GW_INVALID;
 }
 
@@ -377,14 +353,23 @@ static gw_generation *load(const char *path, const gw_load_options *options, str
     }
     g->script_close = script_close;
     g->loaded_at = gw_clock_wall();
+    double resolve_seconds = options->resolve_seconds > 0 ? options->resolve_seconds : 5.0;
     run_all(runs, count);
     int status = judge_runs(runs, count, errors);
     keep_files(status == GW_OK ? g : NULL, path, runs[0].s, errors);
+    if (runs[0].results != LUA_NOREF)
+        take_texts(&runs[0], GW_RESULT_WARNINGS, warnings);
+    if (status == GW_INVALID && runs[0].status == GW_INVALID && runs[0].results != LUA_NOREF) {
+        /* What else is wrong, so that one run tells everything. */
+        gw_messages more = {0};
+        gw_build(runs[0].s->L, runs[0].results, g, resolve_seconds, &more, warnings);
+        gw_messages_add_new(errors, &more);
+        gw_messages_clear(&more);
+    }
     if (status == GW_OK) {
         gw_slice text = spec_text(&runs[0]);
         g->digest = gw_hash(text.ptr, text.len);
-        status = gw_build(runs[0].s->L, runs[0].results, g, options->resolve_seconds > 0 ? options->resolve_seconds : 5.0, errors,
-                          warnings);
+        status = gw_build(runs[0].s->L, runs[0].results, g, resolve_seconds, errors, warnings);
     }
     if (status == GW_OK)
         status = give_states(g, runs, errors);
@@ -403,7 +388,7 @@ gw_generation *gw_script_load(const char *path, const gw_load_options *options, 
     gw_generation *g = NULL;
     if (runs && folder) {
         for (uint32_t i = 0; i < count; i++)
-            runs[i] = (struct run){.path = path, .folder = folder, .library = options->library, .index = i};
+            runs[i] = (struct run){.path = path, .folder = folder, .library = options->library, .index = i, .results = LUA_NOREF};
         g = load(path, options, runs, count, &wrong, &doubtful);
     }
     for (uint32_t i = 0; runs && i < count; i++) {
@@ -417,6 +402,8 @@ gw_generation *gw_script_load(const char *path, const gw_load_options *options, 
         gw_messages_add(&wrong, "%s: not enough memory", path);
     if (g)
         gw_messages_clear(&wrong);
+    gw_messages_sort(&wrong, path);
+    gw_messages_sort(&doubtful, path);
     if (errors)
         *errors = wrong.text;
     else

@@ -22,7 +22,8 @@ enum gw_results {
     GW_RESULT_CHAINS,
     GW_RESULT_FILES,
     GW_RESULT_LINES,
-    GW_RESULTS = GW_RESULT_LINES
+    GW_RESULT_WARNINGS,
+    GW_RESULTS = GW_RESULT_WARNINGS
 };
 
 struct gw_task;

@@ -136,6 +136,20 @@ describe("beside the script,", function()
     end)
   end)
 
+  it("a plugin of several files counts: dropped in, and each of its files", function()
+    g = gateway.start { script = script "one" }
+    g:write("main.lua", '${prelude} gateway.route "/" { use = { gateway.plugin "word" }, to = gateway.respond(200, "plugged") }\n')
+    g:log_wait(function(l) return l.message:find("^reload refused") end, "a refusal")
+    g:write("plugins/word/part.lua", 'return "first"')
+    g:write("plugins/word/init.lua", (PLUGIN:gsub('"%%s"', 'require "word.part"')))
+    says(g, "plugged")
+    assert.equal("first", g:ask({ path = "/" }).headers:get("x-word"))
+    g:write("plugins/word/part.lua", 'return "second"')
+    peers.within(function()
+      peers.eventually(function() return g:ask({ path = "/" }).headers:get("x-word") == "second" end, "the second part")
+    end)
+  end)
+
   it("a link that is pointed elsewhere counts (a mounted ConfigMap)", function()
     g = gateway.start { script = '${prelude} gateway.load "config/routes.yaml"\n', files = {
       ["config/..v1/routes.yaml"] = "routes:\n  - path: /\n    to: { respond: { status: 200, body: v1 } }\n",

@@ -99,14 +99,22 @@ describe("a script that is wrong", function()
     local g, errors = load(PRELUDE .. "\ngateway.route 'a' { to = gateway.respond(200) }\ngateway.route 'b' { to = gateway.respond(200) }\n"
       .. "gateway.listen 'x:1'")
     assert.is_nil(g)
-    assert.same({ "script.lua:4", "script.lua:2", "script.lua:3" },
+    assert.same({ "script.lua:2", "script.lua:3", "script.lua:4" },
       { errors[1]:match "^[^:]+:%d+", errors[2]:match "^[^:]+:%d+", errors[3]:match "^[^:]+:%d+" })
+  end)
+
+  it("is told what C finds beside what the library found, but not what follows from that", function()
+    local _, errors = load(PRELUDE .. "\ngateway.listen 'x:1'\ngateway.upstream 'u' { 'a:b:c', wieght = 1 }\n"
+      .. "gateway.route '/a' { to = 'nobody' }\ngateway.route 'b' { to = gateway.respond(200) }\ngateway.route '/a' { to = 'u' }")
+    local at = {}
+    for i, problem in ipairs(errors) do at[i] = problem:match "^[^:]+:%d+" end
+    assert.same({ "script.lua:2", "script.lua:3", "script.lua:4", "script.lua:5" }, at)
   end)
 
   it("shows the way to an error in a function", function()
     local _, errors = load(PRELUDE .. "\nlocal function f()\n  error 'deep'\nend\nf()")
     assert.equal("script.lua:3: deep", errors[1])
-    assert.equal("stack traceback:", errors[2])
+    assert.equal("\tstack traceback:", errors[2])
     assert.truthy(errors[3]:find "script.lua:3: in function 'f'", errors[3])
     assert.truthy(errors[4]:find "script.lua:5: in main chunk", errors[4])
     assert.equal(4, #errors)
