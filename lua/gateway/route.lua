@@ -273,11 +273,13 @@ function route.finish()
     local report = spec.reporter(("route %s"):format(check.describe(declared.pattern)), declared.source)
     local target, hash = target_of(declared.to, "to", report)
     target = target or { kind = "none" }
-    local chain, texts, labels, key, limits = {}, nil, nil, {}, nil
+    local chain, texts, labels, key, limits, limiters = {}, nil, nil, {}, nil, nil
     for _, list in ipairs { state.use, declared.use } do
       for _, f in ipairs(list) do
         texts, labels = texts or {}, labels or {}
         if limit.is(f) then
+          limiters = limiters or {}
+          limiters[#limiters + 1] = f.index -- here or in the chain: what metrics tell of
           if #chain == 0 and not f.by_function then -- C asks it before any Lua is entered
             limits = limits or {}
             limits[#limits + 1] = f.index
@@ -316,6 +318,7 @@ function route.finish()
       pattern = declared.pattern, source = declared.source, name = declared.name, host = declared.host, methods = declared.methods,
       headers = declared.headers, target = target, chain = index, chain_texts = texts, chain_configs = labels,
       body_bytes = declared.body_bytes, access_log = declared.access_log, limits = limits,
+      limiters = limiters,
     }
   end
 

@@ -3,6 +3,7 @@
  * What an exchange holds of the upstream's shared counts stands in x->held, a bit each, and is given back when the bit is cleared: so
  * each is given back exactly once, whichever way the exchange ends. */
 #include "gateway/flow.h"
+#include "gateway/metrics.h"
 #include "http/url.h"
 #include "policy/backoff.h"
 #include <math.h>
@@ -152,7 +153,7 @@ gw_endpoint *gw_attempt_pick(gw_exchange *x, bool again)
         if (gw_unlikely(u->breaker_on)) {
             int ticket = gw_breaker_allow(&endpoint->breaker, query.now);
             if (ticket < 0) {
-                GW_COUNT_ADD(e->counters.breaker_refused, 1);
+                GW_COUNT_UPSTREAM(x, breaker_refused);
                 double wait = gw_breaker_retry_after(&endpoint->breaker, query.now);
                 soonest = wait < soonest ? wait : soonest;
                 gw_balancer_done(&u->balance, &state->balance, &endpoint->load, query.now, true, -1);
@@ -216,7 +217,7 @@ static void judge_passive(gw_exchange *x, bool ok, int64_t now)
     atomic_store_explicit(&endpoint->ejected_at, now, memory_order_relaxed);
     atomic_fetch_or_explicit(&endpoint->down, GW_HEALTH_DOWN_PASSIVE, memory_order_acq_rel);
     gw_upstream_health_changed(x->upstream);
-    GW_COUNT_ADD(x->engine->counters.ejected, 1);
+    GW_COUNT_UPSTREAM(x, ejected);
     log_endpoint(x, "endpoint down", "passive", "too many failed requests");
 }
 
@@ -267,7 +268,7 @@ bool gw_attempt_may_retry(gw_exchange *x, uint32_t fault)
         return false;
     if (!(x->held & GW_HOLDS_RETRY)) { /* held through a second retry: that takes the place of the first */
         if (!gw_retry_budget_take(&x->upstream->state->budget, &r->budget)) {
-            GW_COUNT_ADD(x->engine->counters.retries_refused, 1);
+            GW_COUNT_UPSTREAM(x, retries_refused);
             return false;
         }
         x->held |= GW_HOLDS_RETRY;
@@ -310,7 +311,7 @@ bool gw_attempt_enter(gw_exchange *x)
             full = "upstream is at its adaptive concurrency limit";
     }
     if (full) {
-        GW_COUNT_ADD(x->engine->counters.concurrency_refused, 1);
+        GW_COUNT_UPSTREAM(x, concurrency_refused);
         gw_attempt_refuse(x, full, GW_CONCURRENCY_RETRY);
         return false;
     }

@@ -15,8 +15,8 @@
 #define GW_ARENAS_KEPT 64
 
 typedef struct gw_counters { /* written by the worker only, read by anyone (relaxed) */
-    uint64_t connections_accepted, connections_active, requests, responses[6] /* by hundreds */, upstream_connects,
-        upstream_reused, upstream_errors, retries, bytes_in, bytes_out, client_aborts, out_of_memory, upgrades;
+    uint64_t connections_accepted, connections_active, requests, responses[6] /* by hundreds; 0: ended without one */,
+        upstream_connects, upstream_reused, upstream_errors, retries, bytes_in, bytes_out, client_aborts, out_of_memory, upgrades;
     uint64_t retries_refused /* by the budget */, hedges, breaker_refused /* picks */, concurrency_refused,
         ejected /* endpoints */;
 } gw_counters;

@@ -1,6 +1,7 @@
 #include "gateway/exchange.h"
 #include "gateway/flow.h"
 #include "gateway/limit.h"
+#include "gateway/metrics.h"
 #include "http/url.h"
 #include <stdlib.h>
 
@@ -56,8 +57,8 @@ static void exchange_end(gw_exchange *x, bool close, bool cut)
     gw_timeout_disarm(&x->total);
     gw_later_cancel(&x->later);
     GW_COUNT_ADD(e->counters.bytes_out, x->bytes_out);
-    if (x->status >= 100 && x->status < 600)
-        GW_COUNT_ADD(e->counters.responses[x->status / 100], 1);
+    GW_COUNT_ADD(e->counters.responses[x->status >= 100 && x->status < 600 ? x->status / 100 : 0], 1);
+    gw_metrics_exchange(x);
     gw_access_log(x);
     if (x->endpoint)
         gw_endpoint_unhold(e, x->endpoint);
@@ -99,6 +100,7 @@ void gw_exchange_abort(gw_exchange *x, const char *error)
 {
     if (!x->error)
         x->error = error;
+    x->cut = x->response_started;
     if (x->close_out) /* an orderly end would look like the end of the body */
         gw_stream_reset(&x->client->stream);
     if (x->response_started && !x->aborted && !x->close_out && gw_stream_open(&x->client->stream)) {

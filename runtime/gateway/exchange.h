@@ -111,6 +111,7 @@ typedef struct gw_exchange {
     bool try_failed : 1;  /* of this try: it speaks against the endpoint */
     bool repeated : 1;    /* met a dead pooled connection once: only fresh ones from now on */
     bool switching : 1;   /* the backend said 101 to our upgrade */
+    bool cut : 1;         /* the response was begun and could not be completed, by no fault of the client's */
     bool send_broken : 1; /* the backend takes no more of the request body; its answer may still come */
 
     gw_reply reply;

@@ -8,6 +8,15 @@
 /* Counters have one writer and many readers: a plain add, seen whole by the others. */
 #define GW_COUNT_ADD(field, n) __atomic_store_n(&(field), (field) + (uint64_t)(n), __ATOMIC_RELAXED)
 
+#define GW_COUNT_SMALL(field, n) __atomic_store_n(&(field), (field) + (uint32_t)(n), __ATOMIC_RELAXED)
+
+/* The same for the worker and for the exchange's upstream; for what is rare. */
+#define GW_COUNT_UPSTREAM(x, field)                                                                                              \
+    do {                                                                                                                         \
+        GW_COUNT_ADD((x)->engine->counters.field, 1);                                                                            \
+        GW_COUNT_ADD((x)->upstream->metrics->cells[(x)->engine->index].field, 1);                                                \
+    } while (0)
+
 #define GW_MEMORY_503 "out of memory: a request is answered with 503" /* for gw_engine_out_of_memory */
 
 /* ---- client.c ---- */

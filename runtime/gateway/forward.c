@@ -3,6 +3,7 @@
  * A connection:   connecting ──► busy (with one exchange) ◄──► idle (in endpoint->worker[].idle) ──► closed
  * The read watcher stays armed in the pool: a backend that closes an idle connection is noticed at the loop's next turn. */
 #include "gateway/flow.h"
+#include "gateway/metrics.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -33,7 +34,9 @@ void gw_upconn_close(gw_upconn *up)
     if (!gw_list_empty(&up->link)) {
         gw_list_remove(&up->link);
         up->endpoint->state->idle[e->index]--;
+        GW_COUNT_SMALL(up->endpoint->worker[e->index].idle_count, -1);
     }
+    GW_COUNT_SMALL(up->endpoint->worker[e->index].connections, -1);
     gw_list_remove(&up->all);
     gw_stream_close(&up->stream);
     gw_buffer_give(&e->buffers, up->in);
@@ -99,6 +102,7 @@ void gw_forward_let_go(gw_exchange *x, bool reusable)
     }
     gw_list_push_front(&w->idle, &up->link);
     ++*idle;
+    GW_COUNT_SMALL(w->idle_count, 1);
     gw_stream_read_on(&up->stream);
     gw_stream_timeout(&up->stream, x->upstream->pool.idle_for);
 }
@@ -140,6 +144,7 @@ void gw_forward_try(gw_exchange *x, gw_endpoint *endpoint)
         gw_upconn *up = gw_container_of(w->idle.next, gw_upconn, link);
         gw_list_remove(&up->link);
         endpoint->state->idle[e->index]--;
+        GW_COUNT_SMALL(w->idle_count, -1);
         GW_COUNT_ADD(e->counters.upstream_reused, 1);
         up->x = x;
         up->keep = false;
@@ -168,7 +173,8 @@ void gw_forward_try(gw_exchange *x, gw_endpoint *endpoint)
     }
     gw_list_push_back(&e->upconn_list, &up->all);
     endpoint_hold(e, endpoint);
-    GW_COUNT_ADD(e->counters.upstream_connects, 1);
+    GW_COUNT_SMALL(w->connections, 1);
+    GW_COUNT_UPSTREAM(x, upstream_connects);
     x->up = up;
     x->reused = false;
     x->state = GW_X_CONNECT;

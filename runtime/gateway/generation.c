@@ -1,6 +1,21 @@
 #include "gateway/generation.h"
+#include "gateway/metrics.h"
 #include "gateway/shared.h"
 #include <stdlib.h>
+
+static void release_metrics(gw_generation *g)
+{
+    for (uint32_t i = 0; i < g->route_count; i++) {
+        const gw_route *route = &g->routes[i];
+        for (uint32_t k = 0; k < route->limited_count; k++)
+            if (route->limited[k].metrics)
+                gw_metrics_release(&route->limited[k].metrics->block);
+        if (route->metrics)
+            gw_metrics_release(&route->metrics->block);
+    }
+    if (g->unmatched)
+        gw_metrics_release(&g->unmatched->block);
+}
 
 gw_generation *gw_generation_new(uint32_t worker_count)
 {
@@ -10,9 +25,11 @@ gw_generation *gw_generation_new(uint32_t worker_count)
     size_t bytes = (worker_count ? worker_count : 1) * sizeof(gw_generation_worker);
     g->worker = aligned_alloc(GW_CACHE_LINE, bytes);
     g->router = gw_router_new();
-    if (!g->worker || !g->router) {
+    g->unmatched = gw_metrics_route(GW_SLICE(GW_METRICS_UNMATCHED));
+    if (!g->worker || !g->router || !g->unmatched) {
         free(g->worker);
         gw_router_free(g->router);
+        release_metrics(g);
         free(g);
         return NULL;
     }
@@ -44,6 +61,7 @@ void gw_generation_free(gw_generation *g, void (*orphan)(gw_endpoint *e, void *d
         gw_shared_release(g->shared[i].shared);
     for (uint32_t i = 0; i < g->upstream_count; i++)
         gw_upstream_release(g->upstreams[i], orphan, data);
+    release_metrics(g);
     gw_router_free(g->router);
     gw_cidr_set_free(g->trusted);
     free(g->worker);

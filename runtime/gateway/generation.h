@@ -70,6 +70,12 @@ typedef struct gw_limit_use {
     int status;       /* of a refusal */
 } gw_limit_use;
 
+/* A limiter that stands on a route, in C or in its chain, and where its refusals there are counted. */
+typedef struct gw_limited {
+    const struct gw_shared *limiter;
+    struct gw_limiter_metrics *metrics;
+} gw_limited;
+
 struct gw_route {
     const gw_limit_use *limits; /* those before the first Lua function, in order */
     uint32_t limit_count;
@@ -80,6 +86,9 @@ struct gw_route {
     const gw_chain_ops *chain_ops;
     uint64_t body_bytes; /* most a request body may have; UINT64_MAX: unbounded */
     bool access_log;
+    struct gw_route_metrics *metrics; /* of its name; NULL: not counted */
+    const gw_limited *limited;
+    uint32_t limited_count;
     gw_slice chain_text, target_text; /* its functions and its target in words, for `gateway routes`; {NULL,0}: none */
 };
 
@@ -105,7 +114,8 @@ struct gw_generation {
     uint32_t route_count;
     gw_upstream **upstreams;
     uint32_t upstream_count;
-    struct gw_limit_use *limits; /* each place of a limit in the script */
+    struct gw_route_metrics *unmatched; /* requests that no route took */
+    struct gw_limit_use *limits;        /* each place of a limit in the script */
     uint32_t limit_count;
     struct gw_shared_use *shared; /* state that outlives generations (gateway/shared.h), and what this one wants it to be */
     uint32_t shared_count;

@@ -8,6 +8,7 @@
  *     a head (of whom is in front then): the one aside is let go, and nothing is learnt from it
  *     a failure of the one in front: it is judged, and the one aside takes its place */
 #include "gateway/flow.h"
+#include "gateway/metrics.h"
 
 struct gw_try {
     gw_upconn *up;
@@ -99,7 +100,7 @@ static void hedge_due(gw_timeout *t)
         }
         return;
     }
-    GW_COUNT_ADD(x->engine->counters.hedges, 1);
+    GW_COUNT_UPSTREAM(x, hedges);
     x->aside = first;
     x->up = NULL;
     x->endpoint = NULL;

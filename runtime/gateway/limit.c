@@ -1,6 +1,7 @@
 #include "gateway/limit.h"
 #include "base/clock.h"
 #include "gateway/flow.h"
+#include "gateway/metrics.h"
 #include "http/url.h"
 #include <math.h>
 #include <stdatomic.h>
@@ -191,6 +192,7 @@ int gw_limit_check_key(gw_exchange *x, const gw_limit_use *use, gw_slice key, do
     if (gw_likely(wait == 0))
         return GW_OK;
     atomic_fetch_add_explicit(&s->refused, 1, memory_order_relaxed);
+    gw_metrics_limited(x, s);
     if (!x->error)
         x->error = is_concurrency(l->config.kind) ? "too many concurrent requests" : "rate limited";
     return GW_LIMIT;

@@ -8,6 +8,7 @@
  *
  * An answer that asks for another try stays where it is, in the connection's buffer, until another endpoint has been found. */
 #include "gateway/flow.h"
+#include "gateway/metrics.h"
 #include <math.h>
 
 #define ATTEMPTS_MOST 3 /* endpoints tried when connecting fails */
@@ -104,7 +105,7 @@ static void pause_over(gw_timeout *t)
         x->counted = true;
         gw_headers_clear(&x->response.headers);
     }
-    GW_COUNT_ADD(x->engine->counters.retries, 1);
+    GW_COUNT_UPSTREAM(x, retries);
     x->request_sent = x->send_broken = x->reused = false;
     x->up_first = 0;
     gw_forward_try(x, endpoint);
@@ -127,13 +128,13 @@ void gw_retry_begin(gw_exchange *x)
 void gw_forward_broke(gw_exchange *x, const char *error)
 {
     x->try_failed = true;
+    gw_metrics_failed(x, GW_FAULT_BAD);
     gw_exchange_abort(x, error);
 }
 
 void gw_forward_failed(gw_exchange *x, int status, const char *error, uint32_t fault)
 {
-    gw_engine *e = x->engine;
-    GW_COUNT_ADD(e->counters.upstream_errors, 1);
+    gw_metrics_failed(x, fault);
     if (x->response_started) {
         x->try_failed |= fault != GW_FAULT_OURS;
         gw_exchange_abort(x, error);
@@ -159,7 +160,7 @@ void gw_forward_failed(gw_exchange *x, int status, const char *error, uint32_t f
     }
     gw_forward_release(x, false);
     if (stale) {
-        GW_COUNT_ADD(e->counters.retries, 1);
+        GW_COUNT_UPSTREAM(x, retries);
         x->repeated = true;
         x->request_sent = x->send_broken = x->reused = false;
         gw_endpoint *endpoint = gw_attempt_pick(x, true);
@@ -171,7 +172,7 @@ void gw_forward_failed(gw_exchange *x, int status, const char *error, uint32_t f
         /* Nothing was asked of anybody yet: the next one takes no budget and no pause. */
         gw_endpoint *endpoint = gw_attempt_pick(x, false);
         if (endpoint) {
-            GW_COUNT_ADD(e->counters.retries, 1);
+            GW_COUNT_UPSTREAM(x, retries);
             gw_forward_try(x, endpoint);
             return;
         }

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/text.h"
+#include "gateway/metrics.h"
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -124,12 +125,15 @@ gw_upstream *gw_upstream_new(gw_arena *arena, gw_slice name)
         return NULL;
     }
     u->name = gw_arena_copy(arena, name);
+    u->metrics = u->name.ptr ? gw_metrics_upstream(name) : NULL;
     pthread_mutex_lock(&registry_lock);
-    u->state = u->name.ptr ? state_find(name) : NULL;
+    u->state = u->metrics ? state_find(name) : NULL;
     if (u->state)
         u->state->references++;
     pthread_mutex_unlock(&registry_lock);
     if (!u->state) {
+        if (u->metrics)
+            gw_metrics_release(&u->metrics->block);
         gw_endpoint_set_free(none, NULL, NULL);
         return NULL;
     }
@@ -371,6 +375,8 @@ void gw_endpoint_worker_done(gw_endpoint *e)
 void gw_upstream_release(gw_upstream *u, void (*orphan)(gw_endpoint *e, void *data), void *data)
 {
     gw_endpoint_set_free(atomic_exchange(&u->set, NULL), orphan, data);
+    gw_metrics_release(&u->metrics->block);
+    u->metrics = NULL;
     pthread_mutex_lock(&registry_lock);
     if (u->adaptive) {
         gw_adaptive_kept *k = gw_container_of(u->adaptive, gw_adaptive_kept, adaptive);

@@ -22,8 +22,9 @@
 #include "policy/retry_budget.h"
 #include <stdatomic.h>
 
-typedef struct gw_endpoint_worker { /* one worker's share of an endpoint; only that worker touches it */
-    gw_list idle;                   /* idle connections, newest first */
+typedef struct gw_endpoint_worker {   /* one worker's share of an endpoint; only that worker touches it */
+    gw_list idle;                     /* idle connections, newest first */
+    uint32_t connections, idle_count; /* idle and busy; idle. Written by the worker, read by scrapes (relaxed) */
     uint32_t uses; /* connections, idle and busy, and exchanges that name the endpoint: it stays while there are any */
     bool dropped;  /* no generation names the endpoint any more: close what becomes idle */
 } __attribute__((aligned(GW_CACHE_LINE))) gw_endpoint_worker;
@@ -123,7 +124,8 @@ typedef struct gw_upstream {
     gw_slice name;
     gw_slice source; /* "script.lua:12" */
     gw_upstream_state *state;
-    _Atomic(gw_endpoint_set *) set; /* never NULL; may be empty */
+    struct gw_upstream_metrics *metrics; /* of its name */
+    _Atomic(gw_endpoint_set *) set;      /* never NULL; may be empty */
     gw_balancer_config balance;
     bool by_chance; /* picks want random bits */
     bool by_key;    /* picks want a key, made of: */

@@ -5,6 +5,7 @@
 #include "http/message.h"
 #include "http/url.h"
 #include "net/stream.h"
+#include "process/metrics.h"
 #include "process/supervisor.h"
 #include <stdlib.h>
 #include <unistd.h>
@@ -17,7 +18,7 @@
 
 static const gw_head_limits head_limits = {.request_line = 2048, .header_bytes = 8192, .headers = 64};
 
-enum action { ACT_ERROR, ACT_INDEX, ACT_HEALTHZ, ACT_READYZ, ACT_STATUS, ACT_RELOAD, ACT_DRAIN, ACT_UNDRAIN };
+enum action { ACT_ERROR, ACT_INDEX, ACT_HEALTHZ, ACT_READYZ, ACT_STATUS, ACT_METRICS, ACT_RELOAD, ACT_DRAIN, ACT_UNDRAIN };
 
 static const struct {
     const char *path;
@@ -26,7 +27,7 @@ static const struct {
 } resources[] = {
     {"/", GW_METHOD_GET, ACT_INDEX},           {"/healthz", GW_METHOD_GET, ACT_HEALTHZ}, {"/readyz", GW_METHOD_GET, ACT_READYZ},
     {"/status", GW_METHOD_GET, ACT_STATUS},    {"/reload", GW_METHOD_POST, ACT_RELOAD},  {"/drain", GW_METHOD_POST, ACT_DRAIN},
-    {"/undrain", GW_METHOD_POST, ACT_UNDRAIN},
+    {"/undrain", GW_METHOD_POST, ACT_UNDRAIN}, {"/metrics", GW_METHOD_GET, ACT_METRICS},
 };
 
 static const char index_text[] = "gateway, admin address\n"
@@ -34,6 +35,7 @@ static const char index_text[] = "gateway, admin address\n"
                                  "GET  /healthz   200 while the process is alive\n"
                                  "GET  /readyz    200 while it takes connections, 503 while it drains\n"
                                  "GET  /status    generation, workers, listeners, upstreams, last reload (JSON)\n"
+                                 "GET  /metrics   for Prometheus: text, or OpenMetrics by Accept\n"
                                  "POST /reload    loads the script anew: 200, or 422 with what is wrong with it\n"
                                  "POST /drain?upstream=NAME&endpoint=ADDRESS     no new requests for it; those under way finish\n"
                                  "POST /undrain?upstream=NAME&endpoint=ADDRESS   it takes requests again\n";
@@ -56,9 +58,10 @@ typedef struct gw_admin_client {
     const char *allow; /* with 405 */
     bool keep;         /* the connection goes on after the answer */
     bool head_only;
-    bool begun;      /* bytes of a request have come: its time runs */
-    bool ended;      /* the client sends no more */
-    bool processing; /* on the stack below: closing is left to it */
+    bool openmetrics; /* with ACT_METRICS */
+    bool begun;       /* bytes of a request have come: its time runs */
+    bool ended;       /* the client sends no more */
+    bool processing;  /* on the stack below: closing is left to it */
     bool closed;
     enum gw_framing framing;
     uint64_t body_left;
@@ -127,15 +130,21 @@ static void answer(gw_admin_client *c, int status, const char *type, const char 
     }
 }
 
-static void answer_made(gw_admin_client *c, int status, char *json, size_t len)
+/* `text` is freed. NULL: memory ran out over it. */
+static void answer_text(gw_admin_client *c, int status, const char *type, char *text, size_t len)
 {
-    if (json) {
-        answer(c, status, "application/json", json, len);
+    if (text) {
+        answer(c, status, type, text, len);
     } else {
         static const char sorry[] = "{\"error\":\"memory is out\"}\n";
         answer(c, 503, "application/json", sorry, sizeof sorry - 1);
     }
-    free(json);
+    free(text);
+}
+
+static void answer_made(gw_admin_client *c, int status, char *json, size_t len)
+{
+    answer_text(c, status, "application/json", json, len);
 }
 
 static void answer_word(gw_admin_client *c, int status, const char *member, const char *word)
@@ -188,6 +197,10 @@ static void act(gw_admin_client *c)
     case ACT_STATUS:
         json = gw_status_json(s, &len);
         answer_made(c, 200, json, len);
+        break;
+    case ACT_METRICS:
+        json = gw_metrics_page(s, c->openmetrics, &len);
+        answer_text(c, 200, gw_metrics_type(c->openmetrics), json, len);
         break;
     case ACT_DRAIN:
     case ACT_UNDRAIN:
@@ -262,6 +275,9 @@ static void choose(gw_admin_client *c, const gw_request *r)
             c->allow = resources[i].method == GW_METHOD_GET ? "GET, HEAD" : "POST";
         } else if (c->action == ACT_DRAIN || c->action == ACT_UNDRAIN) {
             take_endpoint(c, r);
+        } else if (c->action == ACT_METRICS) {
+            int at = gw_headers_find(&r->headers, GW_SLICE("Accept"), 0);
+            c->openmetrics = at >= 0 && gw_metrics_accept(r->headers.item[at].value);
         }
         return;
     }

@@ -277,7 +277,7 @@ int gw_supervise(const char *script)
     unsigned long long files = raise_file_limit();
     s.reloads.cause = "start";
     s.reloads.began_ns = s.started_ns;
-    s.reloads.began = gw_clock_wall();
+    s.reloads.began = s.started_at = gw_clock_wall();
     gw_generation *g = load_first(script, &errors, &warnings);
     if (!g) {
         refuse(errors.text);

@@ -58,7 +58,8 @@ typedef struct gw_supervisor {
     gw_timeout deadline; /* of the drain */
     enum gw_supervisor_state state;
     int64_t started_ns;
-    int stop_signal; /* the first one; 0: none */
+    double started_at; /* the same as wall time */
+    int stop_signal;   /* the first one; 0: none */
 } gw_supervisor;
 
 /* Runs the gateway until it is told to end; the process's exit status. */

@@ -1,9 +1,38 @@
 #define _GNU_SOURCE /* pthread_setname_np */
 #include "process/worker.h"
 
+#include "base/clock.h"
+#include "gateway/metrics_text.h"
 #include "net/signals.h"
 #include "process/supervisor.h"
 #include <stdlib.h>
+
+#define TICK_SECONDS 0.5
+
+/* ---- how late the loop is ---- */
+
+/* The time from when a timer was due until the loop came to it is what an event of that moment had to wait: behind long callbacks, Lua that
+ * computes, a machine with more to do than processors. */
+static void on_tick(gw_ticker *t)
+{
+    gw_worker *w = gw_container_of(t, gw_worker, ticker);
+    int64_t late = gw_clock_monotonic_ns() - w->tick_due;
+    if (w->tick_due) /* the first only sets the time */
+        gw_histogram_observe(&w->lag, late > 0 ? (double)late / 1e9 : 0);
+    gw_ticker_stop(t); /* begun anew each time: those that were missed are not made up for */
+    w->tick_due = (int64_t)((gw_loop_now(w->loop) + TICK_SECONDS) * 1e9);
+    gw_ticker_start(w->loop, t, TICK_SECONDS, on_tick);
+}
+
+void gw_worker_lag_write(const gw_worker *w, gw_page *p)
+{
+    char bytes[32];
+    gw_text labels = gw_text_on(bytes, sizeof bytes);
+    gw_text_printf(&labels, "worker=\"%u\"", w->engine.index);
+    gw_histogram sum = {0};
+    gw_histogram_add(&sum, &w->lag);
+    gw_histogram_write(p, gw_text_done(&labels), &sum, NULL);
+}
 
 /* ---- the thread ---- */
 
@@ -11,7 +40,9 @@ static void *work(void *data)
 {
     gw_worker *w = data;
     gw_signals_block_all();
+    gw_ticker_start(w->loop, &w->ticker, TICK_SECONDS, on_tick);
     gw_loop_run(w->loop);
+    gw_ticker_stop(&w->ticker);
     /* Stopped. The current generation leaves as a retired one does; its exchanges are ended by the clear, and with the last
      * of them goes this worker's Lua state, on this thread. */
     gw_generation *g = atomic_load_explicit(w->engine.current, memory_order_acquire);

@@ -11,6 +11,8 @@
 #define GW_PROCESS_WORKER_H
 
 #include "gateway/engine.h"
+#include "gateway/metrics.h"
+#include "gateway/metrics_page.h"
 #include <pthread.h>
 
 struct gw_supervisor;
@@ -22,6 +24,9 @@ typedef struct gw_worker {
     bool running; /* the thread was started and not joined; the control thread's */
     bool drain_begun, told_idle, told_out_of_files;
     struct gw_supervisor *supervisor;
+    gw_ticker ticker;    /* runs twice a second while it serves */
+    int64_t tick_due;    /* ns */
+    gw_histogram lag;    /* how late it was; written here, read by scrapes (relaxed) */
     gw_mail drain, stop; /* to the worker, once each */
     gw_mail idle, ended; /* to the supervisor, once each */
 } gw_worker;
@@ -35,6 +40,9 @@ void gw_worker_free(gw_worker *w);
 
 void gw_worker_drain(gw_worker *w); /* connections end when idle; told by gw_supervisor_worker_idle */
 void gw_worker_stop(gw_worker *w);  /* everything ends now; told by gw_supervisor_worker_ended */
+
+/* Its histogram of the event loop's lag. Any thread. */
+void gw_worker_lag_write(const gw_worker *w, gw_page *p);
 
 /* ---- rounds: the same visit on every worker's thread, then word to the control thread ----
  *

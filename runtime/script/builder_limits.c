@@ -1,5 +1,6 @@
 /* Limits, and what else of a script outlives its generations: found or made in the registry, held by the generation. */
 #include "gateway/limit.h"
+#include "gateway/metrics.h"
 #include "script/builder_parts.h"
 #include <lauxlib.h>
 
@@ -111,9 +112,40 @@ void gw_build_limits(gw_builder *b, int at)
     lua_pop(L, 1);
 }
 
+/* Where refusals on this route are counted, by limiter: one entry for each, however often it stands there. */
+static void build_limited(gw_builder *b, int at, gw_route *route)
+{
+    lua_State *L = b->L;
+    if (!gw_spec_table(L, at, "limiters"))
+        return;
+    uint32_t count = (uint32_t)lua_objlen(L, -1);
+    gw_limited *limited = gw_build_take(b, count, sizeof *limited);
+    route->limited = limited;
+    for (uint32_t i = 0; i < count; i++) {
+        lua_rawgeti(L, -1, (int)i + 1);
+        double index = lua_tonumber(L, -1);
+        lua_pop(L, 1);
+        if (!(index >= 0 && index < b->g->limit_count))
+            luaL_error(L, "a route names no limit");
+        const gw_shared *limiter = b->g->limits[(uint32_t)index].limit->shared;
+        uint32_t known = 0;
+        while (known < route->limited_count && limited[known].limiter != limiter)
+            known++;
+        if (known < route->limited_count)
+            continue;
+        limited[known].limiter = limiter;
+        limited[known].metrics = gw_metrics_limiter(route->name, limiter->name);
+        if (!limited[known].metrics)
+            gw_build_no_memory(b);
+        route->limited_count++;
+    }
+    lua_pop(L, 1);
+}
+
 void gw_build_route_limits(gw_builder *b, int at, gw_route *route)
 {
     lua_State *L = b->L;
+    build_limited(b, at, route);
     if (!gw_spec_table(L, at, "limits"))
         return;
     int list = lua_gettop(L);

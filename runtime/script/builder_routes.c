@@ -1,4 +1,5 @@
 /* Routes: matches for the router, targets, the words that `gateway routes` prints. */
+#include "gateway/metrics.h"
 #include "script/builder_parts.h"
 #include "script/task.h"
 #include <lauxlib.h>
@@ -200,6 +201,9 @@ static void build_route(gw_builder *b, gw_route *route)
     build_methods(b, at, match);
     build_headers(b, at, match);
     route->name = gw_spec_string(b, at, "name");
+    route->metrics = gw_metrics_route(route->name);
+    if (!route->metrics)
+        gw_build_no_memory(b);
     route->chain = (int32_t)gw_spec_number(L, at, "chain", -1);
     if (route->chain >= 0)
         route->chain_ops = &gw_script_chain_ops;
