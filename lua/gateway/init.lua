@@ -48,6 +48,7 @@ end
 local by_hand = {
   token_bucket = "primitives", client_limiter = "primitives", sliding_window = "primitives", breaker = "primitives",
   breakers = "primitives", balancer = "balancing", health = "balancing", shared = "dictionary",
+  regex = "regex", cidr = "cidr",
 }
 
 -- Whole modules, which need the gateway's C as well.

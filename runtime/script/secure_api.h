@@ -7,10 +7,20 @@
 #include "secure/key.h"
 #include "secure/owned.h"
 #include "secure/password.h"
+#include "secure/regex.h"
 
 #ifdef GW_CDEF
 #define GW_API
 #endif
+
+typedef struct gw_lua_cidr gw_lua_cidr;
+
+/* A set of CIDR blocks (net/address.h); NULL: memory is out. */
+GW_API gw_lua_cidr *gw_lua_cidr_new(void);
+/* OK; INVALID with *reason; NOMEM. */
+GW_API int gw_lua_cidr_add(gw_lua_cidr *set, const char *block, size_t len, const char **reason);
+/* 1: the address (text, as request.client_ip is) is in one of the blocks; 0: it is not; INVALID: it is no address. */
+GW_API int gw_lua_cidr_has(const gw_lua_cidr *set, const char *ip, size_t len);
 
 /* From now on the object (one that begins with a gw_owned) goes with the Lua state, unless gw_owned_drop comes first. holder NULL: a state
  * that always lives to its end, and whose collector drops what it owns. */
