@@ -8,7 +8,10 @@ local C = require "gateway.ffi"
 local check = require "gateway.check"
 local ffi = require "ffi"
 local headers = require "gateway.headers"
+local spec = require "gateway.spec"
+local traffic = require "gateway.traffic"
 local units = require "gateway.units"
+local upstream = require "gateway.upstream"
 
 local message = {}
 
@@ -173,7 +176,7 @@ local Params = {
 ---@field client_ip string
 ---@field id string "" when request ids are switched off
 ---@field route string
----@field upstream string? nil while it is not decided
+---@field upstream string? name; nil while it is not decided. Setting it, to an upstream or the name of one, sends the request there
 ---@field started number seconds since 1970
 ---@field ctx table for middleware to hand things on; empty for each request
 ---@field body fun(self: gateway.Request, most?: number|string): string?, string?
@@ -256,6 +259,19 @@ function Request.__index(self, key)
   error("request: " .. check.unknown("field", key, getters) .. "; things of your own belong in request.ctx", 2)
 end
 
+local function choose_upstream(self, view, value)
+  local chosen = value
+  if type(value) == "string" then chosen = spec.state.upstream_by_name[value] end
+  if not upstream.is(chosen) then
+    error("request.upstream: " .. (type(value) == "string" and check.unknown("upstream", value, spec.state.upstream_by_name)
+      or "expected an upstream or the name of one, found " .. check.describe(value)), 3)
+  end
+  if view.forwarded ~= 0 then error("request.upstream: the request has been forwarded already", 3) end
+  local hash_on = chosen._data.hash_on
+  if hash_on and hash_on.f then traffic.key(self, hash_on.f) end
+  C.gw_lua_use_upstream(view, chosen._index)
+end
+
 function Request.__newindex(self, key, value)
   local view = self[1]
   if view.exchange == nil then ended("request") end
@@ -271,6 +287,8 @@ function Request.__newindex(self, key, value)
     if C.gw_lua_set_query(view, value, #value) < 0 then
       error("request.query: expected percent-encoded text without spaces, found " .. check.describe(value), 2)
     end
+  elseif key == "upstream" then
+    choose_upstream(self, view, value)
   elseif key == "headers" then
     error('request.headers cannot be replaced: set its fields, request.headers["X-Name"] = value', 2)
   elseif getters[key] then

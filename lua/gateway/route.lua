@@ -248,7 +248,7 @@ function route.finish()
   local function keyer(hash)
     if type(hash) == "function" then
       keyers[hash] = keyers[hash] or function(request, next)
-        traffic.key(request, hash)
+        if traffic.choose(request) ~= -2 then traffic.key(request, hash) end
         return next()
       end
       return keyers[hash], "hash_on " .. function_text(hash)

@@ -282,7 +282,8 @@ function traffic.apply(known, data, report)
   data.concurrency = concurrency_of(known.concurrency, report)
 end
 
--- Set by chain.lua: gives C the key; asks C which arm of the route's split (from 0) takes the request.
+-- Set by chain.lua: gives C the key; asks C which arm of the route's split (from 0) takes the request: -1: the route has no split, -2: the
+-- script has chosen the upstream itself.
 traffic.tell = function() error("hash_on: no request is served here", 0) end
 traffic.choose = traffic.tell
 

@@ -231,6 +231,10 @@ int gw_exchange_choose(gw_exchange *x)
 static void exchange_target(gw_exchange *x)
 {
     const gw_target *target = &x->route->target;
+    if (x->upstream) { /* the script chose */
+        gw_forward_start(x);
+        return;
+    }
     if (target->kind == GW_TARGET_SPLIT)
         target = &target->split.share[gw_exchange_choose(x)].target;
     if (target->kind == GW_TARGET_UPSTREAM)
@@ -238,7 +242,7 @@ static void exchange_target(gw_exchange *x)
     else if (target->kind == GW_TARGET_ANSWER) {
         gw_reply_answer(x, target->answer);
         return;
-    } else if (target->kind != GW_TARGET_SCRIPT || !x->upstream) {
+    } else {
         gw_reply_error(x, 500, "the route has no target");
         return;
     }

@@ -294,7 +294,8 @@ void gw_lua_key(gw_lua_view *view, const char *text, size_t len)
 
 int gw_lua_choose(gw_lua_view *view)
 {
-    return gw_exchange_choose(view->exchange);
+    const gw_exchange *x = view->exchange;
+    return x->upstream ? -2 : gw_exchange_choose(view->exchange);
 }
 
 void gw_lua_use_upstream(gw_lua_view *view, int index)

@@ -58,6 +58,21 @@ route("/to-respond", nil, function(request) return gateway.respond(202, { path =
   nested = { ok = true } }, { ["X-More"] = { "1", "2" } }) end)
 route("/to-nil", nil, function(request) return nil end)
 route("/to-through", { note "a" }, function(request) return c end)
+local function elsewhere(to)
+  return function(request, next)
+    request.upstream = to
+    request.headers["X-Upstream"] = request.upstream
+    return next()
+  end
+end
+route("/chosen", { elsewhere(c) }, b)
+route("/chosen-name", { elsewhere "c", note "a" }, b)
+route("/chosen-over-answer", { elsewhere "b" }, gateway.respond(200, "an answer"))
+route("/chosen-over-split", { elsewhere "c" }, gateway.split { { b, weight = 1 }, { gateway.respond(200, "arm"), weight = 1 } })
+route("/chosen-twice", { elsewhere "b", elsewhere "c" }, b)
+route("/chosen-not", { elsewhere "c" }, function() return b end)
+route("/chosen-hash", { elsewhere "c" }, gateway.upstream "h" { "${backend1}", balance = "hash", hash_on = function() return "k" end })
+route("/chosen-late", { function(request, next) next(); request.upstream = c end }, b)
 local function peek(most)
   return function(request, next)
     local response = next()
@@ -128,6 +143,19 @@ describe("lua:", function()
     response, seen = ask "/mixed"
     assert.equal("ab", seen.headers:get("x-order"))
     assert.equal("ba", response.headers:get("x-order"))
+  end)
+
+  it("chooses another upstream than the route's", function()
+    local from_b, from_c = "hello from b", "hello from c"
+    for path, body in pairs {
+      ["/chosen"] = from_c, ["/chosen-name"] = from_c, ["/chosen-over-answer"] = from_b, ["/chosen-over-split"] = from_c,
+      ["/chosen-twice"] = from_c, ["/chosen-not"] = from_b, ["/chosen-hash"] = from_c,
+    } do
+      local response, seen = ask(path)
+      assert.message(path).equal(body, response.body)
+      if path == "/chosen-over-answer" then assert.equal("b", seen.headers:get "x-upstream") end
+    end
+    assert.equal(500, ask("/chosen-late").status)
   end)
 
   it("tail calls need no resume, and do their work", function()
