@@ -180,6 +180,7 @@ local Params = {
 ---@field started number seconds since 1970
 ---@field ctx table for middleware to hand things on; empty for each request
 ---@field body fun(self: gateway.Request, most?: number|string): string?, string?
+---@field limit_body fun(self: gateway.Request, most: number|string): boolean
 local Request = {}
 
 local getters = {
@@ -250,6 +251,18 @@ local function request_body(self, most)
   return nil, body_failures[status] or "it could not be read"
 end
 getters.body = function() return request_body end
+
+--- Lets the body have so many bytes at most, where the route allows more: a longer one is refused with 413, as soon as that shows.
+---@param most number|string
+---@return boolean good false: it is known to be longer
+local function limit_body(self, most)
+  local view = self[1]
+  if view.exchange == nil then ended("request") end
+  local bytes = units.size(most)
+  if not bytes then error("request:limit_body: expected " .. units.size_expected .. ", found " .. check.describe(most), 2) end
+  return C.gw_lua_limit_body(view, bytes) == 0
+end
+getters.limit_body = function() return limit_body end
 
 function Request.__index(self, key)
   local view = self[1]

@@ -377,6 +377,7 @@ void gw_exchange_run(gw_exchange *x, uint32_t head_len, const gw_bad_head *bad)
         return;
     }
     x->route = x->found.route;
+    x->body_limit = x->route->body_bytes;
     if (r->framing == GW_FRAMING_LENGTH && r->content_length > x->route->body_bytes) {
         exchange_refuse(x, &(gw_bad_head){413, "request body too large"});
         return;

@@ -118,9 +118,10 @@ typedef struct gw_exchange {
     gw_slice path, query; /* normalised path; what is forwarded (scripts may set both) */
     char *body_text;      /* malloc'ed: the request body gathered for Lua */
     size_t body_text_len, body_text_cap;
-    uint64_t body_most; /* bound on body_text */
-    int body_status;    /* how gathering ended: GW_OK or why not */
-    char *answer_text;  /* malloc'ed: the backend's body gathered for Lua */
+    uint64_t body_most;  /* bound on body_text */
+    uint64_t body_limit; /* bytes that the request body may have: the route's body_bytes, or less by a script's word */
+    int body_status;     /* how gathering ended: GW_OK or why not */
+    char *answer_text;   /* malloc'ed: the backend's body gathered for Lua */
     size_t answer_text_len, answer_text_cap;
     uint64_t answer_most;
     int answer_status;

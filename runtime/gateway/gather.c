@@ -26,7 +26,7 @@ static int text_add(char **text, size_t *len, size_t *cap, uint64_t most, const 
 
 static uint64_t bound(const gw_exchange *x, uint64_t most)
 {
-    most = x->route->body_bytes < most ? x->route->body_bytes : most;
+    most = x->body_limit < most ? x->body_limit : most;
     return most < SIZE_MAX / 4 ? most : SIZE_MAX / 4;
 }
 

@@ -100,7 +100,7 @@ void gw_relay_request(gw_exchange *x, gw_slice head)
                 request_bad(x, used == GW_LIMIT ? 413 : 400, reason);
             return;
         }
-        if (x->in.bytes > x->route->body_bytes) {
+        if (x->in.bytes > x->body_limit) {
             request_bad(x, 413, "request body too large");
             return;
         }

@@ -45,7 +45,7 @@ static bool keep_body(gw_exchange *x)
 void gw_forward_kept(gw_exchange *x)
 {
     gw_upstream *u = x->upstream;
-    if (x->keep_wanted && x->body_status == GW_LIMIT && x->in.bytes <= x->route->body_bytes)
+    if (x->keep_wanted && x->body_status == GW_LIMIT && x->in.bytes <= x->body_limit)
         x->body_status = GW_OK; /* nothing is lost: only repeated it cannot be */
     x->keep_wanted = false;
     if (x->body_status < 0) { /* a part of the body was taken and is gone: it cannot be forwarded */

@@ -281,6 +281,16 @@ int gw_lua_body(gw_lua_view *view, double most)
     return status;
 }
 
+int gw_lua_limit_body(gw_lua_view *view, double most)
+{
+    gw_exchange *x = view->exchange;
+    uint64_t bytes = most >= 0 && most < 9e18 ? (uint64_t)most : UINT64_MAX;
+    if (bytes < x->body_limit)
+        x->body_limit = bytes;
+    bool longer = x->in.framing == GW_FRAMING_LENGTH && x->request.content_length > x->body_limit;
+    return longer || x->in.bytes > x->body_limit ? GW_LIMIT : GW_OK;
+}
+
 double gw_lua_started(gw_lua_view *view)
 {
     const gw_exchange *x = view->exchange;

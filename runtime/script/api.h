@@ -77,9 +77,11 @@ GW_API int gw_lua_upstream_name(gw_lua_view *view);                            /
 GW_API int gw_lua_set_path(gw_lua_view *view, const char *path, size_t len);   /* INVALID: why stands in out */
 GW_API int gw_lua_set_query(gw_lua_view *view, const char *query, size_t len); /* INVALID: characters that may not stand there */
 GW_API int gw_lua_body(gw_lua_view *view, double most); /* OK: in out; AGAIN: wait, then ask again; LIMIT, EOF, INVALID, ... */
-GW_API double gw_lua_started(gw_lua_view *view);        /* seconds since 1970 */
+/* LIMIT: the body is known to be longer. No later, larger word raises it again. */
+GW_API int gw_lua_limit_body(gw_lua_view *view, double most);
+GW_API double gw_lua_started(gw_lua_view *view);                         /* seconds since 1970 */
 GW_API void gw_lua_key(gw_lua_view *view, const char *text, size_t len); /* what the upstream's balancer picks by */
-GW_API int gw_lua_choose(gw_lua_view *view);                   /* which arm of its split takes it, from 0; -1: no split; -2: the script chose */
+GW_API int gw_lua_choose(gw_lua_view *view); /* which arm of its split takes it, from 0; -1: no split; -2: the script chose */
 GW_API void gw_lua_use_upstream(gw_lua_view *view, int index); /* where the request goes when next() forwards it */
 
 /* Asks the limit at position `index` of the script for this request; key NULL: the limit knows what it goes by. 0: admitted; above 0:

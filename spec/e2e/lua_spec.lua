@@ -65,6 +65,19 @@ local function elsewhere(to)
     return next()
   end
 end
+local function at_most(bytes)
+  return function(request, next)
+    if not request:limit_body(bytes) then return gateway.respond(413, "known to be longer") end
+    return next()
+  end
+end
+route("/limited", { at_most(10) }, b)
+route("/limited-twice", { at_most "10B", at_most "1MB" }, b)
+route("/limited-read", { at_most(10), function(request, next)
+  local body, problem = request:body()
+  if not body then return gateway.respond(413, problem) end
+  return next()
+end }, b)
 route("/chosen", { elsewhere(c) }, b)
 route("/chosen-name", { elsewhere "c", note "a" }, b)
 route("/chosen-over-answer", { elsewhere "b" }, gateway.respond(200, "an answer"))
@@ -143,6 +156,19 @@ describe("lua:", function()
     response, seen = ask "/mixed"
     assert.equal("ab", seen.headers:get("x-order"))
     assert.equal("ba", response.headers:get("x-order"))
+  end)
+
+  it("limits a body to less than the route allows", function()
+    local fits, long = ("x"):rep(10), ("x"):rep(11)
+    for _, path in ipairs { "/limited", "/limited-twice", "/limited-read" } do
+      for _, chunked in ipairs { false, true } do
+        local response, seen = ask { method = "POST", path = path, body = fits, chunked = chunked }
+        assert.message(path).equal(200, response.status)
+        assert.equal(fits, seen.body)
+        response = ask { method = "POST", path = path, body = long, chunked = chunked }
+        assert.message(path).equal(413, response.status)
+      end
+    end
   end)
 
   it("chooses another upstream than the route's", function()
