@@ -1,4 +1,4 @@
--- Nanoseconds a call of gateway.shared from compiled Lua, and of its C (and the printing of a key) by several threads that want the same seven:
+-- Nanoseconds a call of gateway.shared from compiled Lua, and of its C by several threads on seven keys:
 -- GATEWAY_BUILD=build/release luajit spec/bench/dictionary.lua
 -- The clock is read in each call from Lua (about 20 ns of what is printed); in a gateway the worker's loop has read it.
 
