@@ -166,7 +166,7 @@ local passive_fields = {
 local function make_health(word, good, source, now, list, at, watching)
   local handle = Health_t()
   primitives.open(handle, word, good.name, { kind = "endpoints" }, source)
-  if not shared.holder then ffi.gc(handle, C.gw_lua_health_close) end
+  if not shared.holder or shared.collected then ffi.gc(handle, C.gw_lua_health_close) end
   local status = C.gw_lua_health_build(shared.holder, handle, c_endpoints(list), #list, watching_type(watching))
   if status < 0 then primitives.failed(word, source, status) end
   if now then handle.manual = 1 end
@@ -310,7 +310,7 @@ local function constructor(algorithm)
     local good, source, now, list, at = options_of(word, given, fields, same_endpoints)
     local handle = Balancer_t()
     primitives.open(handle, word, good.name, { kind = "endpoints" }, source)
-    if not shared.holder then ffi.gc(handle, C.gw_lua_balancer_close) end
+    if not shared.holder or shared.collected then ffi.gc(handle, C.gw_lua_balancer_close) end
     local settings = balancing_type {
       slow_start = good.slow_start or 0, decay = good.decay or 0, error_penalty = good.error_penalty or 0,
       virtual_nodes = good.virtual_nodes or 0, load_factor = good.load_factor or 0, two_choices = good.two_choices and 1 or 0,

@@ -59,6 +59,10 @@ local function decide(task, f, next, i)
   return function()
     local target = f(request)
     local meta = getmetatable(target)
+    if meta ~= Upstream and meta ~= Made then
+      target = upstream.from(target)
+      meta = getmetatable(target)
+    end
     if meta == Upstream then
       local hash_on = target._data.hash_on
       if hash_on and hash_on.f then traffic.key(request, hash_on.f) end

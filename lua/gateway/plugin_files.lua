@@ -31,6 +31,10 @@ files.list = nil
 
 local SHIPPED = "plugins" -- the folder's name in messages; chunk names begin with it
 
+--- More folders, behind the script's own (gateway.testing).
+---@type string[]|nil
+files.more = nil
+
 -- Under plain luajit the library's folder says where the repository is.
 local repository = debug.getinfo(1, "S").source:gsub("^@", ""):match("^(.*)lua/gateway/plugin_files%.lua$")
 
@@ -44,6 +48,7 @@ local repository = debug.getinfo(1, "S").source:gsub("^@", ""):match("^(.*)lua/g
 function files.folders()
   local folder = spec.state.folder
   local out = { { path = (folder and folder ~= "." and folder .. "/" or "") .. "plugins", why = "beside the script" } }
+  for _, path in ipairs(files.more or {}) do out[#out + 1] = { path = path, why = "beside the test" } end
   for path in (os.getenv("GATEWAY_PLUGINS") or ""):gmatch("[^:]+") do
     out[#out + 1] = { path = path:gsub("(.)/+$", "%1"), why = "GATEWAY_PLUGINS" }
   end
@@ -202,6 +207,11 @@ local function looks_right(result, name, path, report)
 end
 
 local loaded = {} -- by path: a plugin that is used twice is loaded once
+
+--- Files are read anew: what they made when they were loaded belongs to a gateway that has ended (gateway.testing).
+function files.forget()
+  loaded = {}
+end
 
 --- The plugin in a file, its schema made ready. nil after a report.
 ---@param file gateway.PluginFile

@@ -176,7 +176,7 @@ end
 local function make(type_, word, good, config, source, now)
   local handle = type_()
   primitives.open(handle, word, good.name, config, source)
-  if not shared.holder then ffi.gc(handle, function(h) C.gw_lua_close(ffi.cast(handle_pointer, h)) end) end
+  if not shared.holder or shared.collected then ffi.gc(handle, function(h) C.gw_lua_close(ffi.cast(handle_pointer, h)) end) end
   if now then
     handle.manual = 1
     return clocked(handle, now)

@@ -114,6 +114,7 @@ end
 -- `to` of one arm or route, as plain data; nil after a report. Upstreams may be named before they are declared: so this runs at the end.
 -- Second: the upstream's hash_on function, if it has one; of a split, those of its arms, false where there is none.
 local function target_of(to, where, report, nested)
+  to = upstream.from(to)
   if type(to) == "string" then
     local named = spec.state.upstream_by_name[to]
     if not named then

@@ -10,6 +10,8 @@ local shared = {}
 
 -- C's record of what this Lua state holds; nil outside of a gateway, where primitives made by hand are private.
 shared.holder = nil
+-- The Lua state goes on when the gateway ends (gateway.testing): C holds nothing, objects are given back when they are collected.
+shared.collected = nil
 
 -- Settings that make a difference, in the order in which a difference is told.
 local settings = {

@@ -43,6 +43,14 @@ local endpoint_fields = {
   resolve = { type = "duration" }, backup = { type = "boolean", default = false },
 }
 
+-- What stands in for an upstream (a testing.upstream) made one; everything else as it is.
+function upstream.from(value)
+  local meta = type(value) == "table" and getmetatable(value)
+  local make = type(meta) == "table" and meta.__gateway_upstream
+  if make then return make(value) end
+  return value
+end
+
 -- "10.0.0.1:8080" or "http://10.0.0.1:8080/": the address; nil after a report.
 local function address_of(text, report)
   local scheme, rest = text:match("^(%a[%w+.-]*)://(.*)$")
@@ -68,6 +76,8 @@ local function endpoint_of(given, index, report)
     text = given[1]
     for key, value in pairs(given) do if key ~= 1 then options[key] = value end end
   end
+  local meta = type(text) == "table" and getmetatable(text)
+  if type(meta) == "table" and meta.__gateway_endpoint then text = meta.__gateway_endpoint(text) end
   if type(text) ~= "string" then
     report(('endpoint %d: expected "HOST:PORT" or { "HOST:PORT", weight = 3 }, found %s'):format(index, check.describe(text)))
     return nil

@@ -85,7 +85,7 @@ static void futex_wake(_Atomic uint32_t *word)
 
 /* ---- producers ---- */
 
-gw_log_ring *gw_log_ring_open(gw_log *log, size_t bytes)
+static gw_log_ring *ring_new(gw_log *log, size_t bytes)
 {
     size_t size = RING_LEAST;
     while (size < bytes && size <= SIZE_MAX / 4)
@@ -98,10 +98,41 @@ gw_log_ring *gw_log_ring_open(gw_log *log, size_t bytes)
     ring->log = log;
     ring->size = size;
     ring->mask = size - 1;
+    return ring;
+}
+
+gw_log_ring *gw_log_ring_open(gw_log *log, size_t bytes)
+{
+    gw_log_ring *ring = ring_new(log, bytes);
+    if (!ring)
+        return NULL;
     ring->next = atomic_load(&log->rings);
     while (!atomic_compare_exchange_weak(&log->rings, &ring->next, ring))
         ;
     return ring;
+}
+
+gw_log_ring *gw_log_ring_alone(size_t bytes)
+{
+    return ring_new(NULL, bytes);
+}
+
+void gw_log_ring_free(gw_log_ring *ring)
+{
+    free(ring);
+}
+
+void gw_log_ring_take(gw_log_ring *ring, void (*taken)(void *data, const char *bytes, size_t len), void *data)
+{
+    uint64_t head = atomic_load(&ring->head), tail = atomic_load(&ring->tail), lap = head & ~ring->mask;
+    if (tail < lap) {
+        if (ring->wrap > tail)
+            taken(data, ring->bytes + (tail & ring->mask), (size_t)(ring->wrap - tail));
+        tail = lap;
+    }
+    if (head > tail)
+        taken(data, ring->bytes + (tail & ring->mask), (size_t)(head - tail));
+    atomic_store(&ring->tail, head);
 }
 
 char *gw_log_reserve(gw_log_ring *ring, size_t most)
@@ -137,7 +168,7 @@ void gw_log_commit(gw_log_ring *ring, size_t used)
     /* The writer says that it sleeps and then looks at the heads; here the head is set and then the word read. Both in the one order
      * of sequential consistency, so at least one of the two sees the other. */
     atomic_store(&ring->head, next);
-    if (atomic_load(&ring->log->asleep) && atomic_exchange(&ring->log->asleep, 0))
+    if (ring->log && atomic_load(&ring->log->asleep) && atomic_exchange(&ring->log->asleep, 0))
         futex_wake(&ring->log->asleep);
 }
 

@@ -29,6 +29,11 @@ gw_log_ring *gw_log_ring_open(gw_log *log, size_t bytes);
 char *gw_log_reserve(gw_log_ring *ring, size_t most);
 void gw_log_commit(gw_log_ring *ring, size_t used);
 
+/* A ring without a writer, for tests: whoever opened it takes the lines out, on the producer's thread, and frees it. */
+gw_log_ring *gw_log_ring_alone(size_t bytes);
+void gw_log_ring_take(gw_log_ring *ring, void (*taken)(void *data, const char *bytes, size_t len), void *data); /* whole lines */
+void gw_log_ring_free(gw_log_ring *ring);                                                                       /* NULL is fine */
+
 /* Lines dropped since the start, of all rings. Any thread. */
 uint64_t gw_log_dropped(gw_log *log);
 

@@ -1,4 +1,6 @@
 #include "gateway/generation.h"
+#include "base/clock.h"
+#include "base/text.h"
 #include "gateway/metrics.h"
 #include "gateway/shared.h"
 #include <stdlib.h>
@@ -67,4 +69,46 @@ void gw_generation_free(gw_generation *g, void (*orphan)(gw_endpoint *e, void *d
     free(g->worker);
     gw_arena_clear(&g->arena);
     free(g);
+}
+
+/* What outlives generations goes by the new one's settings from here on. */
+static void adopt_state(gw_generation *g, gw_log_ring *ring)
+{
+    for (uint32_t i = 0; i < g->upstream_count; i++) {
+        gw_upstream *u = g->upstreams[i];
+        char message[512] = "", bytes[1024];
+        gw_upstream_adopt(u, message, sizeof message);
+        if (!message[0])
+            continue;
+        gw_text text = gw_text_on(bytes, sizeof bytes);
+        gw_text_lit(&text, "\"upstream\":");
+        gw_text_json(&text, u->name);
+        gw_text_lit(&text, ",\"reset\":");
+        gw_text_json(&text, gw_slice_str(message));
+        gw_slice fields = gw_text_done(&text);
+        gw_log_event(ring, GW_LOG_WARN, "upstream state reset because its settings changed", "%.*s", (int)fields.len, fields.ptr);
+    }
+}
+
+/* Limits, breakers and whatever else the script named: settings change, or a new object takes over from the old one. */
+static void adopt_shared(const gw_generation *g, gw_log_ring *ring)
+{
+    int64_t now = gw_clock_monotonic_ns();
+    for (uint32_t i = 0; i < g->shared_count; i++) {
+        char message[512], bytes[1024];
+        gw_shared_apply(g->shared[i].shared, &g->shared[i].config, now, message, sizeof message);
+        if (!message[0])
+            continue;
+        gw_text text = gw_text_on(bytes, sizeof bytes);
+        gw_text_json(&text, gw_slice_str(message));
+        gw_slice reset = gw_text_done(&text);
+        gw_log_event(ring, GW_LOG_WARN, "state was reset because its settings changed", "\"reset\":%.*s", (int)reset.len,
+                     reset.ptr);
+    }
+}
+
+void gw_generation_adopt(gw_generation *g, gw_log_ring *ring)
+{
+    adopt_state(g, ring);
+    adopt_shared(g, ring);
 }

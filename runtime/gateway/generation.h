@@ -8,6 +8,7 @@
 #define GW_GATEWAY_GENERATION_H
 
 #include "base/arena.h"
+#include "base/log.h"
 #include "gateway/router.h"
 #include "gateway/upstream.h"
 #include "net/address.h"
@@ -149,6 +150,9 @@ struct gw_generation {
 
 /* A generation with defaults (INTERFACE), everything else zero. NULL: memory is out. */
 gw_generation *gw_generation_new(uint32_t worker_count);
+/* It serves from now on: what outlives generations (state of upstreams, limits, breakers) goes by its settings. What was reset because its
+ * settings changed is told in the log. Control thread. */
+void gw_generation_adopt(gw_generation *g, gw_log_ring *ring);
 /* Frees all: upstreams are released, scripts that are still open closed (only when no worker ever had it). Control thread. */
 void gw_generation_free(gw_generation *g, void (*orphan)(gw_endpoint *e, void *data), void *data);
 

@@ -1,5 +1,6 @@
 #include "gateway/shared.h"
 #include "base/hash.h"
+#include "gateway/upstream.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -322,7 +323,7 @@ static gw_shared *make(gw_slice word, gw_slice name, const gw_shared_config *con
 
 static uint64_t identity(gw_slice word, gw_slice name)
 {
-    return gw_hash(word.ptr, word.len) * 31 + gw_hash(name.ptr, name.len);
+    return gw_hash(word.ptr, word.len) * 31 + gw_hash(name.ptr, name.len) + gw_registry_scope() * 0x9e3779b97f4a7c15;
 }
 
 /* The one of that name that serves now: applied last. NULL: none was. */

@@ -15,6 +15,18 @@ void gw_registry_init(uint32_t workers)
     registry_worker_count = workers ? workers : 1;
 }
 
+static _Thread_local uint32_t registry_scope;
+
+void gw_registry_enter(uint32_t scope)
+{
+    registry_scope = scope;
+}
+
+uint32_t gw_registry_scope(void)
+{
+    return registry_scope;
+}
+
 uint32_t gw_registry_workers(void)
 {
     return registry_worker_count;
@@ -33,7 +45,7 @@ static gw_upstream_state *state_find(gw_slice name)
 {
     for (gw_list *at = registry_states.next; at != &registry_states; at = at->next) {
         gw_upstream_state *s = gw_container_of(at, gw_upstream_state, link);
-        if (gw_slice_equal(s->name, name))
+        if (s->scope == registry_scope && gw_slice_equal(s->name, name))
             return s;
     }
     size_t bytes = sizeof(gw_upstream_state) + registry_worker_count * sizeof(uint32_t);
@@ -42,6 +54,7 @@ static gw_upstream_state *state_find(gw_slice name)
     if (!s)
         return NULL;
     memset(s, 0, whole);
+    s->scope = registry_scope;
     char *text = (char *)s + bytes;
     memcpy(text, name.ptr, name.len);
     s->name = gw_slice_of(text, name.len);

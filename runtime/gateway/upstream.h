@@ -78,8 +78,9 @@ struct gw_upstream_state {
     bool adopted;                    /* the same: some generation has applied */
     _Atomic uint32_t health_version; /* goes up with every change of a health bit */
     uint32_t references;             /* of upstreams and endpoints; under the registry's mutex */
-    gw_list link, endpoints;         /* in the registry; its endpoints */
-    uint32_t idle[];                 /* idle connections of each worker: only that worker touches its own */
+    uint32_t scope;
+    gw_list link, endpoints; /* in the registry; its endpoints */
+    uint32_t idle[];         /* idle connections of each worker: only that worker touches its own */
 };
 
 /* What a key for hash and maglev is made of. */
@@ -167,6 +168,10 @@ typedef struct gw_upstream {
 void gw_registry_init(uint32_t workers);
 /* Number of workers given to gw_registry_init. */
 uint32_t gw_registry_workers(void);
+/* For tests that run several gateways on one thread: what is opened from here on (also gateway/shared.h) is found only by those of the
+ * same scope. 0 at first. */
+void gw_registry_enter(uint32_t scope);
+uint32_t gw_registry_scope(void);
 /* A zeroed upstream in the arena with its state found or made, an empty set and default settings. NULL: memory is out. */
 gw_upstream *gw_upstream_new(gw_arena *arena, gw_slice name);
 /* An adaptive limit with these settings, found or made. GW_OK, GW_INVALID or GW_NOMEM. */

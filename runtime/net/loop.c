@@ -17,6 +17,8 @@
 
 static void take_time(gw_loop *loop)
 {
+    if (gw_unlikely(loop->manual))
+        return;
     loop->now = loop->clock_base + (LIFETIME - ev_timer_remaining(loop->ev, &loop->clock));
 }
 
@@ -26,6 +28,8 @@ static void on_turn(struct ev_loop *ev, ev_check *turn, int events)
     gw_loop *loop = gw_container_of(turn, gw_loop, turn);
     take_time(loop);
     gw_loop_wheel_turn(loop);
+    if (gw_unlikely(loop->manual)) /* this is the first handler of the turn: all the others are still pending */
+        loop->busy = ev_pending_count(ev) > 0;
 }
 
 static void on_clock(struct ev_loop *ev, ev_timer *timer, int events)
@@ -141,23 +145,38 @@ static void on_tick(struct ev_loop *ev, ev_timer *timer, int events)
     t->tick(t);
 }
 
+static void on_tick_by_hand(gw_timeout *timeout)
+{
+    gw_ticker *t = gw_container_of(timeout, gw_ticker, timeout);
+    gw_timeout_arm(t->loop, timeout, t->every);
+    t->tick(t);
+}
+
 void gw_ticker_start(gw_loop *loop, gw_ticker *t, double every, void (*tick)(gw_ticker *))
 {
     t->loop = loop;
     t->tick = tick;
+    t->every = every;
+    if (loop->manual) {
+        gw_timeout_init(&t->timeout, on_tick_by_hand);
+        gw_timeout_arm(loop, &t->timeout, every);
+        return;
+    }
     ev_timer_init(&t->timer, on_tick, every, every);
     ev_timer_start(loop->ev, &t->timer);
 }
 
 void gw_ticker_stop(gw_ticker *t)
 {
-    if (t->loop)
+    if (t->loop && t->loop->manual)
+        gw_timeout_disarm(&t->timeout);
+    else if (t->loop)
         ev_timer_stop(t->loop->ev, &t->timer);
 }
 
 /* ---- the loop ---- */
 
-gw_loop *gw_loop_new(void)
+static gw_loop *loop_new(const double *by_hand)
 {
     gw_reserve_open();
     gw_loop *loop = aligned_alloc(_Alignof(gw_loop), sizeof(gw_loop));
@@ -177,11 +196,16 @@ gw_loop *gw_loop_new(void)
     gw_list_init(&loop->laters);
     atomic_init(&loop->mails, NULL);
 
-    ev_now_update(loop->ev);
-    ev_timer_init(&loop->clock, on_clock, LIFETIME, 0.);
-    ev_timer_start(loop->ev, &loop->clock);
-    loop->clock_base = (double)gw_clock_monotonic_ns() / 1e9;
-    take_time(loop);
+    if (by_hand) {
+        loop->manual = true;
+        loop->now = *by_hand;
+    } else {
+        ev_now_update(loop->ev);
+        ev_timer_init(&loop->clock, on_clock, LIFETIME, 0.);
+        ev_timer_start(loop->ev, &loop->clock);
+        loop->clock_base = (double)gw_clock_monotonic_ns() / 1e9;
+        take_time(loop);
+    }
     gw_loop_wheel_init(loop);
 
     ev_check_init(&loop->turn, on_turn);
@@ -192,6 +216,32 @@ gw_loop *gw_loop_new(void)
     ev_io_init(&loop->mail_io, on_mail, mail_fd, EV_READ);
     ev_io_start(loop->ev, &loop->mail_io);
     return loop;
+}
+
+gw_loop *gw_loop_new(void)
+{
+    return loop_new(NULL);
+}
+
+gw_loop *gw_loop_new_manual(double now)
+{
+    return loop_new(&now);
+}
+
+bool gw_loop_step(gw_loop *loop)
+{
+    loop->busy = false;
+    ev_run(loop->ev, EVRUN_NOWAIT);
+    return loop->busy || !gw_list_empty(&loop->laters);
+}
+
+void gw_loop_at(gw_loop *loop, double now)
+{
+    if (now > loop->now)
+        loop->now = now;
+    gw_loop_wheel_turn(loop);
+    if (loop->now_tick >= loop->wake)
+        gw_loop_wheel_expire(loop);
 }
 
 void gw_loop_free(gw_loop *loop)

@@ -19,6 +19,9 @@ typedef struct gw_mail gw_mail;
 #define GW_WHEEL_LEVELS 7
 #define GW_WHEEL_SLOTS 64
 
+struct gw_stream;
+struct gw_address;
+
 /* Only `now` is for others, by gw_loop_now. */
 struct gw_loop {
     double now;
@@ -36,7 +39,10 @@ struct gw_loop {
     ev_prepare laters_run;
     ev_idle laters_more;
     gw_list laters;
-    ev_io mail_io;                         /* an eventfd */
+    ev_io mail_io;     /* an eventfd */
+    bool manual, busy; /* gw_loop_new_manual; its last step found something to do */
+    /* Takes the place of connecting; NULL: none. See gw_stream_connecting. */
+    int (*connect)(struct gw_loop *loop, struct gw_stream *s, const struct gw_address *to);
     _Alignas(64) _Atomic(gw_mail *) mails; /* newest first; the only member that other threads touch */
 };
 
@@ -50,6 +56,12 @@ static inline double gw_loop_now(const gw_loop *loop)
 {
     return loop->now;
 }
+
+/* ---- a loop by hand, for tests: its time moves only when it is told to, and it never waits ---- */
+gw_loop *gw_loop_new_manual(double now);
+bool gw_loop_step(gw_loop *loop);        /* whatever is ready now; false: there was nothing */
+double gw_loop_due(const gw_loop *loop); /* a time not after the first that a timeout or ticker is due; INFINITY: none is armed */
+void gw_loop_at(gw_loop *loop, double now); /* it is so late now: runs what is due. Never backwards */
 
 /* ---- mailbox: any thread posts, the loop's thread runs; in the order posted ---- */
 struct gw_mail {
@@ -78,6 +90,8 @@ static inline bool gw_timeout_armed(const gw_timeout *t)
 /* ---- small conveniences for code above that may not touch libev's calls itself ---- */
 typedef struct gw_ticker { /* a repeating timer */
     ev_timer timer;
+    gw_timeout timeout; /* with a manual loop, in the timer's place */
+    double every;
     gw_loop *loop;
     void (*tick)(struct gw_ticker *t);
 } gw_ticker;

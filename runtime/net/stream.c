@@ -200,6 +200,8 @@ void gw_stream_init(gw_stream *s, gw_loop *loop, gw_buffer_pool *buffers, const 
 int gw_stream_connect(gw_stream *s, gw_loop *loop, gw_buffer_pool *buffers, const gw_stream_ops *ops, const gw_address *to)
 {
     stream_set(s, loop, buffers, ops, -1, EV_READ);
+    if (gw_unlikely(loop->connect != NULL))
+        return loop->connect(loop, s, to);
     int fd = socket(to->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return status_of(errno);
@@ -224,6 +226,23 @@ int gw_stream_connect(gw_stream *s, gw_loop *loop, gw_buffer_pool *buffers, cons
         ev_io_start(loop->ev, &s->io);
     }
     return GW_OK;
+}
+
+void gw_stream_connecting(gw_stream *s, int fd)
+{
+    ev_io_set(&s->io, fd, EV_READ);
+    s->connecting = 1;
+}
+
+void gw_stream_connected(gw_stream *s, int status)
+{
+    if (status == GW_OK) {
+        ev_io_start(s->loop->ev, &s->io);
+        ev_feed_event(s->loop->ev, &s->io, EV_WRITE);
+        return;
+    }
+    gw_stream_close(s);
+    s->ops->connected(s, status);
 }
 
 void gw_stream_close(gw_stream *s)

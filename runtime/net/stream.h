@@ -44,6 +44,10 @@ void gw_stream_init(gw_stream *s, gw_loop *loop, gw_buffer_pool *buffers, const 
 /* Begins to connect. 0: `connected` will be called (never from inside this call; with a failure the stream is closed by then);
  * negative: failed at once, nothing to clean up. */
 int gw_stream_connect(gw_stream *s, gw_loop *loop, gw_buffer_pool *buffers, const gw_stream_ops *ops, const gw_address *to);
+/* For who stands in for the network (gw_loop's `connect`): the stream connects by `fd`, which is its own now; nothing happens until
+ * gw_stream_connected says how that ended. */
+void gw_stream_connecting(gw_stream *s, int fd);
+void gw_stream_connected(gw_stream *s, int status);
 static inline bool gw_stream_open(const gw_stream *s)
 {
     return s->io.fd >= 0;

@@ -10,6 +10,7 @@
  *
  * Lazy: disarming only unlinks; the slot's bit stays set and the timer stays armed until it finds the slot empty. */
 #include "net/timeouts.h"
+#include <math.h>
 
 #define TICKS 1024.0
 #define BITS 6
@@ -32,6 +33,8 @@ static void wheel_timer_set(gw_loop *loop, int64_t tick)
     if (loop->wake == tick)
         return;
     loop->wake = tick;
+    if (gw_unlikely(loop->manual))
+        return;
     ev_timer_stop(loop->ev, &loop->wheel_timer);
     if (tick == INT64_MAX)
         return;
@@ -154,6 +157,11 @@ void gw_loop_wheel_turn(gw_loop *loop)
     /* With nothing due before, the hand can be moved past empty slots for free, so that arming finds low levels. */
     if (loop->now_tick < loop->wake)
         loop->tick = loop->now_tick;
+}
+
+double gw_loop_due(const gw_loop *loop)
+{
+    return loop->wake == INT64_MAX ? INFINITY : (double)loop->wake / TICKS;
 }
 
 /* What is still armed is unlinked, so that disarming it later touches no freed list. */

@@ -234,43 +234,6 @@ static void log_serving(gw_supervisor *s, const gw_listening_change *change)
         (double)(gw_clock_monotonic_ns() - s->reloads.began_ns) / 1e9);
 }
 
-/* What outlives generations goes by the new one's settings from here on. */
-static void adopt_state(gw_supervisor *s, gw_generation *g)
-{
-    for (uint32_t i = 0; i < g->upstream_count; i++) {
-        gw_upstream *u = g->upstreams[i];
-        char message[512] = "", bytes[1024];
-        gw_upstream_adopt(u, message, sizeof message);
-        if (!message[0])
-            continue;
-        gw_text text = gw_text_on(bytes, sizeof bytes);
-        gw_text_lit(&text, "\"upstream\":");
-        gw_text_json(&text, u->name);
-        gw_text_lit(&text, ",\"reset\":");
-        gw_text_json(&text, gw_slice_str(message));
-        gw_slice fields = gw_text_done(&text);
-        gw_log_event(s->ring, GW_LOG_WARN, "upstream state reset because its settings changed", "%.*s", (int)fields.len,
-                     fields.ptr);
-    }
-}
-
-/* Limits, breakers and whatever else the script named: settings change, or a new object takes over from the old one. */
-static void adopt_shared(gw_supervisor *s, const gw_generation *g)
-{
-    int64_t now = gw_clock_monotonic_ns();
-    for (uint32_t i = 0; i < g->shared_count; i++) {
-        char message[512], bytes[1024];
-        gw_shared_apply(g->shared[i].shared, &g->shared[i].config, now, message, sizeof message);
-        if (!message[0])
-            continue;
-        gw_text text = gw_text_on(bytes, sizeof bytes);
-        gw_text_json(&text, gw_slice_str(message));
-        gw_slice reset = gw_text_done(&text);
-        gw_log_event(s->ring, GW_LOG_WARN, "state was reset because its settings changed", "\"reset\":%.*s", (int)reset.len,
-                     reset.ptr);
-    }
-}
-
 bool gw_generation_apply(gw_supervisor *s, gw_generation *g, gw_lines *errors)
 {
     gw_listening_change listening;
@@ -294,8 +257,7 @@ bool gw_generation_apply(gw_supervisor *s, gw_generation *g, gw_lines *errors)
         gw_log_event(s->ring, GW_LOG_WARN, "another number of workers needs a restart", "\"workers\":%u,\"asked\":%u",
                      s->worker_count, gw_workers_meant(g->workers));
     gw_prober_follow(s->prober, g); /* first: it tells which endpoints are back because nobody looks at them any more */
-    adopt_state(s, g);
-    adopt_shared(s, g);
+    gw_generation_adopt(g, s->ring);
     s->live = live;
     atomic_store_explicit(&s->current, g, memory_order_release);
     gw_listening_add(s, &listening);

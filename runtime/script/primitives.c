@@ -5,6 +5,8 @@
 
 bool gw_lua_hold_add(gw_lua_holder *holder, void (*release)(void *object), void *object)
 {
+    if (holder->collected)
+        return true;
     gw_lua_hold *hold = malloc(sizeof *hold);
     if (!hold)
         return false;

@@ -110,6 +110,7 @@ typedef struct gw_lua_hold {
 typedef struct gw_lua_holder {
     gw_lua_hold *first;
     gw_owned *owned; /* what the state's scripts made of runtime/secure */
+    bool collected;  /* nothing is held: the collector gives back what scripts made, as for private ones (testing.h) */
 } gw_lua_holder;
 
 /* False: memory is out, and the object is as it was. */

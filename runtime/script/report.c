@@ -123,7 +123,7 @@ void gw_script_report_memory(gw_exchange *x)
 /* write(level, message, members): see lua/gateway/log.lua. */
 static int lua_log(lua_State *L)
 {
-    const gw_state *s = lua_touserdata(L, lua_upvalueindex(1));
+    const gw_state *s = gw_state_called(L);
     int level = (int)luaL_checkinteger(L, 1);
     size_t len = 0;
     const char *message = luaL_checkstring(L, 2);

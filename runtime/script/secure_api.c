@@ -10,7 +10,7 @@ struct gw_lua_cidr {
 
 void gw_lua_own(void *holder, void *object)
 {
-    if (holder)
+    if (holder && !((gw_lua_holder *)holder)->collected)
         gw_owned_add(&((gw_lua_holder *)holder)->owned, object);
 }
 

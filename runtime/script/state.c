@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+_Thread_local gw_state *gw_state_adopted;
+
 /* ---- memory ---- */
 
 /* LuaJIT crashes when memory runs out while it makes a state or opens its FFI: what it leaves half made cannot be closed. (At all times

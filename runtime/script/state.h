@@ -49,6 +49,7 @@ typedef struct gw_state {
     bool stopping;           /* what runs is being stopped for that */
     int step_multiplier;     /* of the collector, when it is not */
     uint32_t index;          /* of the worker */
+    bool adopted;            /* the lua_State is somebody else's (testing.h): no cap, no budget, and it stays when this goes */
     const char *library;     /* folder of lua/gateway; NULL: built in */
     gw_read_list files;      /* found by require */
     double deadline;         /* of the load; 0: not loading */
@@ -69,6 +70,14 @@ typedef struct gw_state {
  * script_path: package.path begins in its folder. */
 gw_state *gw_state_new(uint32_t index, const char *script_path, const char *library);
 void gw_state_free(gw_state *s);
+/* With adopted states, of which one lua_State may have several: the one whose gateway runs on this thread; NULL where states have their own.
+ * C functions that Lua calls find theirs by it, since the library's modules know only one of each function. */
+extern _Thread_local gw_state *gw_state_adopted;
+/* The state that a C function belongs to, which it was pushed with as its first upvalue. */
+static inline gw_state *gw_state_called(lua_State *L)
+{
+    return gw_unlikely(gw_state_adopted != NULL) ? gw_state_adopted : lua_touserdata(L, lua_upvalueindex(1));
+}
 /* What ran when memory was refused has ended: the next may run. */
 void gw_state_relieve(gw_state *s);
 

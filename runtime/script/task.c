@@ -23,7 +23,7 @@ static int misuse(lua_State *L, const char *message)
 
 static gw_task *running_task(lua_State *L)
 {
-    const gw_state *s = lua_touserdata(L, lua_upvalueindex(1));
+    const gw_state *s = gw_state_called(L);
     gw_task *t = s->running;
     if (gw_unlikely(!t || t->co != L))
         misuse(L, "next() and request:body() can be called only by the middleware's own coroutine, not inside another");
@@ -323,7 +323,8 @@ static int prepare(lua_State *L)
     s->collect = luaL_ref(L, LUA_REGISTRYINDEX);
     luaL_unref(L, LUA_REGISTRYINDEX, p->results);
     lua_settop(L, 0);
-    lua_gc(L, LUA_GCCOLLECT, 0); /* what the load left behind */
+    if (!s->adopted)
+        lua_gc(L, LUA_GCCOLLECT, 0); /* what the load left behind */
     return 0;
 }
 

@@ -1,0 +1,16 @@
+/* A gateway for tests, inside somebody else's Lua state: the real engine with one worker, on a loop by hand and a clock that stands still,
+ * with socket pairs in place of the network. lua/gateway/testing*.lua plays the clients and the backends, and says how late it is.
+ *
+ * A module of C functions, as Lua's own are: what enters Lua again (the engine resumes coroutines of the same state) must not have been
+ * called by the FFI. See lua/gateway/testing_core.lua for the words.
+ *
+ * Several gateways may be there at a time, one at a time runs; none is seen by the others (gw_registry_enter). */
+#ifndef GW_SCRIPT_TESTING_H
+#define GW_SCRIPT_TESTING_H
+
+#include "base/base.h"
+#include <lua.h>
+
+/* Gives the module's table. */
+GW_API int luaopen_gateway_testing(lua_State *L);
+#endif
