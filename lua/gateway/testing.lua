@@ -80,7 +80,7 @@ end
 ---@field now? number seconds since 1970 that the clock begins at; the present
 ---@field host? string of requests that name none; "gateway.test"
 
---- A gateway in this process, with what the function declares; on a clock of its own, which moves only when told to or when a request waits.
+--- A gateway in this process, with what the function declares, on a clock of its own that moves only when told to or when a request waits.
 --- What is wrong with the declarations is raised, in the words of `gateway check`.
 ---@param f fun(gateway: gateway)
 ---@param options? gateway.testing.Options
