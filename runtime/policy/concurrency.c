@@ -105,34 +105,112 @@ void gw_keyed_concurrency_free(gw_keyed_concurrency *c)
     free(c);
 }
 
+/* ---- a key's word ---- */
+
+#define CLAIM_YIELDS 16 /* times that a claim gives way to one in front of it */
+
 /* Where a key's window begins, by the upper half of its hash; the tag is the lower 48 bits. */
-static uint32_t find_window(const gw_keyed_concurrency *c, const char *key, size_t len, uint64_t *tag)
+static inline uint64_t tag_of(uint64_t hash)
 {
-    uint64_t hash = gw_hash_keyed(key, len);
-    *tag = hash << 16;
+    return hash << 16;
+}
+
+static inline uint32_t window_of(const gw_keyed_concurrency *c, uint64_t hash)
+{
     return (uint32_t)((hash >> 32) * c->homes >> 32);
 }
 
-/* The word in which the key has requests in flight (not `but`), or -1. */
-static int find_word(const gw_keyed_concurrency *c, uint32_t window, uint64_t tag, int but)
+static inline bool is_of(uint64_t word, uint64_t tag)
+{
+    return (word & ~COUNT_MASK) == tag && (word & COUNT_MASK);
+}
+
+static inline bool is_claim(uint64_t word)
+{
+    return word != 0 && !(word & COUNT_MASK);
+}
+
+/* A claim that no other equals, so that whoever compares knows that it is still this one: number of the thread, and of its claims. */
+static uint64_t claim_new(void)
+{
+    static _Atomic uint32_t threads;
+    static _Thread_local uint32_t thread, count;
+    while (gw_unlikely(!thread))
+        thread = (atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed) + 1) & 0xffff;
+    return (uint64_t)thread << 48 | (uint64_t)++count << 16;
+}
+
+/* The word in which the key has requests in flight, or -1. */
+static int find_word(const gw_keyed_concurrency *c, uint32_t window, uint64_t tag)
 {
     for (uint32_t i = window; i < window + GW_CONCURRENCY_WINDOW; i++) {
-        uint64_t word = atomic_load(&c->words[i]);
-        if ((word & ~COUNT_MASK) == tag && (word & COUNT_MASK) && (int)i != but)
+        if (is_of(atomic_load(&c->words[i]), tag))
             return (int)i;
     }
     return -1;
 }
 
+/* Puts the claim into a free word, or over somebody else's claim when there is none. -1: all are taken by keys. */
+static int claim_word(gw_keyed_concurrency *c, uint32_t window, uint64_t claim)
+{
+    for (int over = 0; over < 2; over++) {
+        for (uint32_t i = window; i < window + GW_CONCURRENCY_WINDOW; i++) {
+            uint64_t word = atomic_load(&c->words[i]);
+            if ((word == 0 || (over && is_claim(word))) && atomic_compare_exchange_strong(&c->words[i], &word, claim))
+                return (int)i;
+        }
+    }
+    return -1;
+}
+
+/* Whether the claim may become the key's: the key is in no other word, and all other claims that could become the same key's are gone. */
+static bool claim_alone(gw_keyed_concurrency *c, uint32_t window, uint64_t tag, uint32_t mine, bool give_way)
+{
+    for (uint32_t i = window; i < window + GW_CONCURRENCY_WINDOW; i++) {
+        uint64_t word = atomic_load(&c->words[i]);
+        while (i != mine && is_claim(word)) {
+            if (give_way && i < mine)
+                return false;
+            if (atomic_compare_exchange_strong(&c->words[i], &word, 0))
+                word = 0;
+        }
+        if (is_of(word, tag))
+            return false;
+    }
+    return true;
+}
+
+/* ---- entering and leaving ---- */
+
+static uint32_t count_of(const gw_keyed_concurrency *c, uint64_t hash)
+{
+    int at = find_word(c, window_of(c, hash), tag_of(hash));
+    uint64_t word = at < 0 ? 0 : atomic_load(&c->words[at]);
+    return is_of(word, tag_of(hash)) ? (uint32_t)(word & COUNT_MASK) : 0;
+}
+
+/* Of the key, in the tables that this one has taken the place of. */
+static uint32_t count_before(const gw_keyed_concurrency *c, uint64_t hash)
+{
+    uint32_t count = 0;
+    for (c = atomic_load_explicit(&c->older, memory_order_acquire); gw_unlikely(c != NULL);
+         c = atomic_load_explicit(&c->older, memory_order_acquire))
+        count += count_of(c, hash);
+    return count;
+}
+
 int gw_keyed_concurrency_enter(gw_keyed_concurrency *c, const char *key, size_t len)
 {
-    uint64_t tag, word;
-    uint32_t window = find_window(c, key, len, &tag), cap = load(&c->cap);
-    for (;;) {
-        int at = find_word(c, window, tag, -1);
+    uint64_t hash = gw_hash_keyed(key, len), tag = tag_of(hash);
+    uint32_t window = window_of(c, hash), cap = load(&c->cap), before = count_before(c, hash);
+    if (gw_unlikely(before >= cap))
+        return GW_LIMIT;
+    cap -= before;
+    for (int tries = 0;; tries++) {
+        int at = find_word(c, window, tag);
         if (at >= 0) {
-            word = atomic_load(&c->words[at]);
-            while ((word & ~COUNT_MASK) == tag && (word & COUNT_MASK)) {
+            uint64_t word = atomic_load(&c->words[at]);
+            while (is_of(word, tag)) {
                 if ((word & COUNT_MASK) >= cap)
                     return GW_LIMIT;
                 if (atomic_compare_exchange_weak(&c->words[at], &word, word + 1))
@@ -140,17 +218,15 @@ int gw_keyed_concurrency_enter(gw_keyed_concurrency *c, const char *key, size_t 
             }
             continue; /* the last one just left, and the word with him */
         }
-        for (uint32_t i = window; i < window + GW_CONCURRENCY_WINDOW && at < 0; i++) {
-            word = atomic_load(&c->words[i]);
-            if (!(word & COUNT_MASK) && atomic_compare_exchange_strong(&c->words[i], &word, tag | 1))
-                at = (int)i;
-        }
+        uint64_t claim = claim_new(), there = claim;
+        at = claim_word(c, window, claim);
         if (at < 0)
             return GW_LIMIT;
-        if (gw_likely(find_word(c, window, tag, at) < 0))
-            return at;
-        /* Two first requests of a key at the same instant: each sees the other's word, and tries again without its own. */
-        gw_keyed_concurrency_leave(c, at);
+        if (gw_likely(claim_alone(c, window, tag, (uint32_t)at, tries < CLAIM_YIELDS))) {
+            if (gw_likely(atomic_compare_exchange_strong(&c->words[at], &there, tag | 1)))
+                return at;
+        } else
+            atomic_compare_exchange_strong(&c->words[at], &there, 0);
     }
 }
 
@@ -159,16 +235,35 @@ void gw_keyed_concurrency_leave(gw_keyed_concurrency *c, int place)
     if (place < 0 || (uint32_t)place >= c->word_count)
         return;
     uint64_t word = atomic_load(&c->words[place]);
-    while ((word & COUNT_MASK) && !atomic_compare_exchange_weak(&c->words[place], &word, word - 1))
+    while ((word & COUNT_MASK) && !atomic_compare_exchange_weak(&c->words[place], &word, (word & COUNT_MASK) == 1 ? 0 : word - 1))
         ;
 }
 
 uint32_t gw_keyed_concurrency_in_flight(const gw_keyed_concurrency *c, const char *key, size_t len)
 {
-    uint64_t tag;
-    uint32_t window = find_window(c, key, len, &tag);
-    int at = find_word(c, window, tag, -1);
-    return at < 0 ? 0 : (uint32_t)(atomic_load(&c->words[at]) & COUNT_MASK);
+    uint64_t hash = gw_hash_keyed(key, len);
+    return count_of(c, hash) + count_before(c, hash);
+}
+
+bool gw_keyed_concurrency_idle(const gw_keyed_concurrency *c)
+{
+    for (; c; c = atomic_load_explicit(&c->older, memory_order_acquire)) {
+        for (uint32_t i = 0; i < c->word_count; i++) {
+            if (load(&c->words[i]) & COUNT_MASK)
+                return false;
+        }
+    }
+    return true;
+}
+
+void gw_keyed_concurrency_follow(gw_keyed_concurrency *c, const gw_keyed_concurrency *older)
+{
+    atomic_store_explicit(&c->older, older, memory_order_release);
+}
+
+uint32_t gw_keyed_concurrency_keys(const gw_keyed_concurrency *c)
+{
+    return c->homes / GW_CONCURRENCY_EACH;
 }
 
 int gw_keyed_concurrency_change(gw_keyed_concurrency *c, uint32_t cap)

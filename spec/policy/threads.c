@@ -188,6 +188,66 @@ static void run_keyed_concurrency(int id)
     }
 }
 
+/* The model: a count for each key, of those who are inside for sure (raised after entering, lowered before leaving). Three keys, so that
+ * most entrances are a key's first, and all the time keys come and go. */
+#define MODEL_KEYS 3
+static _Atomic int model[MODEL_KEYS];
+
+static void model_step(uint64_t *random, int cap, int *places, int *keys, int *held)
+{
+    *random = *random * 6364136223846793005u + 1442695040888963407u;
+    unsigned dice = (unsigned)(*random >> 33);
+    if (*held && (*held == 2 || dice & 1)) {
+        int k = --*held;
+        model[keys[k]]--;
+        gw_keyed_concurrency_leave(keyed_concurrency, places[k]);
+        return;
+    }
+    int key = (int)(dice / 2 % MODEL_KEYS);
+    char text[2] = {(char)('a' + key), 0};
+    int place = gw_keyed_concurrency_enter(keyed_concurrency, text, 1);
+    if (place < 0) {
+        atomic_fetch_add(&twice, 1);
+        return;
+    }
+    if (++model[key] > cap)
+        atomic_fetch_add(&extra, 1);
+    atomic_fetch_add(&admitted, 1);
+    places[*held] = place;
+    keys[(*held)++] = key;
+}
+
+static void run_keyed_model(int id)
+{
+    uint64_t random = (uint64_t)id + 1;
+    int places[2], keys[2], held = 0;
+    for (int i = 0; i < rounds; i++)
+        model_step(&random, 2, places, keys, &held);
+    while (held) {
+        model[keys[--held]]--;
+        gw_keyed_concurrency_leave(keyed_concurrency, places[held]);
+    }
+    wait_for_all();
+    for (int k = 0; id == 0 && k < MODEL_KEYS; k++) {
+        char text[2] = {(char)('a' + k), 0};
+        if (gw_keyed_concurrency_in_flight(keyed_concurrency, text, 1))
+            atomic_fetch_add(&extra, 1);
+    }
+}
+
+/* As many threads as the cap, each in at most one place: nobody is ever refused, however first requests meet. */
+static void run_keyed_room(int id)
+{
+    (void)id;
+    for (int i = 0; i < rounds; i++) {
+        int place = gw_keyed_concurrency_enter(keyed_concurrency, i & 1 ? "a" : "b", 1);
+        if (place < 0)
+            atomic_fetch_add(&extra, 1);
+        else
+            gw_keyed_concurrency_leave(keyed_concurrency, place);
+    }
+}
+
 static void run_adaptive(int id)
 {
     (void)id;
@@ -335,6 +395,8 @@ static const struct work {
              {"flood", run_flood},
              {"concurrency", run_concurrency},
              {"keyed_concurrency", run_keyed_concurrency},
+             {"keyed_model", run_keyed_model},
+             {"keyed_room", run_keyed_room},
              {"adaptive", run_adaptive},
              {"probes", run_probes},
              {"trips", run_trips},
@@ -394,6 +456,8 @@ int main(int argc, char **argv)
         if (!clients)
             return 2;
     }
+    if (run == run_keyed_room)
+        gw_keyed_concurrency_change(keyed_concurrency, (uint32_t)threads);
     pthread_barrier_init(&barrier, NULL, (unsigned)threads + (bench ? 1 : 0));
     pthread_t ids[THREADS_MOST];
     for (int i = 0; i < threads; i++) {

@@ -1,5 +1,5 @@
 --- Exactness under threads: what 2 and 8 of them get out of one object is what one would get. threads.c does the hammering; it is compiled
--- here with the sources of runtime/policy, plainly and under ThreadSanitizer.
+-- here with the sources of runtime/policy: plainly, with threads that stumble over atomic operations, and under ThreadSanitizer.
 
 local SOURCES = "spec/policy/threads.c runtime/policy/token_bucket.c runtime/policy/keyed_table.c runtime/policy/client_limiter.c "
   .. "runtime/policy/sliding_window.c runtime/policy/concurrency.c runtime/policy/adaptive.c runtime/policy/breaker.c "
@@ -14,6 +14,7 @@ end
 
 local builds = {
   { name = "plain", flags = "-O2", rounds = 100000 },
+  { name = "stumbling", flags = "-O2 -include spec/policy/stumble.h", rounds = 40000 },
   { name = "ThreadSanitizer", flags = "-O1 -g -fsanitize=thread", rounds = 5000 },
 }
 
@@ -89,6 +90,16 @@ describe("under threads", function()
           local counts = hammer("keyed_concurrency", threads, many)
           assert.equal(0, counts.extra)
           assert.equal(many * math.min(threads, 2), counts.admitted)
+        end)
+
+        it(threads .. ": a key that comes and goes never has more in flight than may be, and loses none", function()
+          local counts = hammer("keyed_model", threads, rounds * 2)
+          assert.equal(0, counts.extra)
+          assert.is_true(counts.admitted > rounds / 10)
+        end)
+
+        it(threads .. ": nobody is refused a place of a key that is free", function()
+          assert.equal(0, hammer("keyed_room", threads, rounds).extra)
         end)
 
         it(threads .. ": an adaptive limit stays within its bounds", function()
