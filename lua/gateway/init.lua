@@ -3,6 +3,7 @@
 local limit = require "gateway.limit"
 local load = require "gateway.load"
 local log = require "gateway.log"
+local logs = require "gateway.logs"
 local plugin = require "gateway.plugin"
 local respond = require "gateway.respond"
 local route = require "gateway.route"
@@ -18,7 +19,8 @@ local gateway = {
   workers = settings.workers,
   limits = settings.limits,
   timeouts = settings.timeouts,
-  access_log = settings.access_log,
+  access_log = logs.access_log,
+  event_log = logs.event_log,
   trusted_proxies = settings.trusted_proxies,
   forwarding = settings.forwarding,
   request_id = settings.request_id,

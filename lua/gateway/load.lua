@@ -9,6 +9,7 @@
 
 local check = require "gateway.check"
 local limit = require "gateway.limit"
+local logs = require "gateway.logs"
 local plugin = require "gateway.plugin"
 local respond = require "gateway.respond"
 local route = require "gateway.route"
@@ -247,7 +248,7 @@ local function upstreams(map, file, source)
   end
 end
 
-local single = { "admin", "workers", "limits", "timeouts", "access_log", "trusted_proxies", "forwarding", "request_id" }
+local single = { "admin", "workers", "limits", "timeouts", "access_log", "event_log", "trusted_proxies", "forwarding", "request_id" }
 
 local known = { listen = true, upstreams = true, use = true, routes = true }
 for _, name in ipairs(single) do known[name] = true end
@@ -260,7 +261,7 @@ local function apply(tree, file)
     if not known[key] then spec.problem(check.unknown("name", key, known), file.source(tree, key)) end
   end
   for _, name in ipairs(single) do
-    if tree[name] ~= nil then spec.at(file.source(tree, name), settings[name], tree[name]) end
+    if tree[name] ~= nil then spec.at(file.source(tree, name), settings[name] or logs[name], tree[name]) end
   end
   if tree.listen ~= nil then
     local list = type(tree.listen) == "table" and tree.listen or { tree.listen }

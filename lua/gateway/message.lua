@@ -164,6 +164,50 @@ local Params = {
   __newindex = function() error("request.params cannot be set", 2) end,
 }
 
+local number_out = ffi.new("double[1]")
+
+-- request.log.user = "alice": fields of the request's line in the access log.
+local Log = {
+  __index = function(self, name)
+    local view = self[1]
+    if view.exchange == nil then ended("request") end
+    if type(name) ~= "string" then return nil end
+    local kind = C.gw_lua_log_get(view, name, #name, number_out)
+    if kind == 0 then return nil end
+    if kind == 1 then return view.out.len > 0 and out(view) or "" end
+    if kind == 2 then return number_out[0] end
+    return number_out[0] ~= 0
+  end,
+  __newindex = function(self, name, value)
+    local view = self[1]
+    if view.exchange == nil then ended("request") end
+    local kind, status = type(value), INVALID
+    if type(name) == "string" then
+      if kind == "string" then
+        status = C.gw_lua_log_text(view, name, #name, value, #value)
+      elseif kind == "number" then
+        status = C.gw_lua_log_number(view, name, #name, value)
+      elseif kind == "boolean" then
+        status = C.gw_lua_log_boolean(view, name, #name, value and 1 or 0)
+      elseif value == nil then
+        C.gw_lua_log_remove(view, name, #name)
+        return
+      else
+        error(("request.log.%s: expected a string, a number, a boolean or nil, found %s"):format(name, check.describe(value)), 2)
+      end
+    end
+    if status == 0 then return end
+    if status == REFUSED then
+      error(("request.log.%s: the gateway writes this field itself: choose another name"):format(name), 2)
+    elseif status == LIMIT then
+      error(("request.log.%s: a request's line takes at most 32 fields and 4096 bytes of them"):format(name), 2)
+    elseif status == NOMEM then
+      error("not enough memory", 2)
+    end
+    error("request.log: expected a name of letters, digits, '_', '.' and '-', at most 64, found " .. check.describe(name), 2)
+  end,
+}
+
 ---@class gateway.Request
 ---@field method string
 ---@field path string normalised; setting it changes what is forwarded, not which route it is. What cannot stand there is percent-encoded
@@ -178,6 +222,7 @@ local Params = {
 ---@field route string
 ---@field upstream string? name; nil while it is not decided. Setting it, to an upstream or the name of one, sends the request there
 ---@field started number seconds since 1970
+---@field log table<string, string|number|boolean> fields to add to the request's line in the access log
 ---@field ctx table for middleware to hand things on; empty for each request
 ---@field body fun(self: gateway.Request, most?: number|string): string?, string?
 ---@field limit_body fun(self: gateway.Request, most: number|string): boolean
@@ -209,6 +254,7 @@ local getters = {
   headers = function(_, self) return self[3] end,
   cookies = function(_, self) return self[4] end,
   params = function(_, self) return self[5] end,
+  log = function(_, self) return self[7] end,
   ctx = function(_, self)
     local ctx = self[6]
     if not ctx then
@@ -381,7 +427,7 @@ Live.describe = function() return "a response" end
 --- The request and the response of one task. `view` points into `memory`.
 function message.new(view, memory)
   local function part(class, ...) return setmetatable({ view, memory, ... }, class) end
-  local request = part(Request, part(RequestHeaders), part(Cookies), part(Params), false)
+  local request = part(Request, part(RequestHeaders), part(Cookies), part(Params), false, part(Log))
   local response = part(Live, part(ResponseHeaders))
   return request, response
 end

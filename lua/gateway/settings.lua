@@ -1,4 +1,4 @@
--- What a script says once about the gateway as a whole: listen, admin, workers, limits, timeouts, access_log, trusted_proxies, forwarding,
+-- What a script says once about the gateway as a whole: listen, admin, workers, limits, timeouts, trusted_proxies, forwarding,
 -- request_id. Each checks what it is given and puts the normalised form into the spec.
 
 local check = require "gateway.check"
@@ -9,7 +9,6 @@ local settings = {}
 settings.defaults = {
   limits = { header_bytes = 16384, headers = 100, body_bytes = 10 * 1024 * 1024, request_line = 8192, keep_encoded_slash = false },
   timeouts = { header = 10, idle = 75, body = 30, drain = 30 },
-  access_log = { to = "stdout", sample = 1 },
   forwarding = { x_forwarded = true, forwarded = false },
 }
 
@@ -116,28 +115,6 @@ function settings.workers(count)
   else
     spec.problem('gateway.workers: expected "auto" or a whole number from 1 to 256, found ' .. check.describe(count), source)
   end
-end
-
----@class gateway.AccessLog
----@field to? "stdout"
----@field sample? number share of requests that are logged, 0 to 1 (1)
-
---- gateway.access_log { sample = 0.1 }, or false to switch it off.
----@param given gateway.AccessLog|boolean
-function settings.access_log(given)
-  local source = spec.once("access_log")
-  if type(given) == "boolean" then
-    spec.state.access_log = given and check.copy(settings.defaults.access_log) or { off = true }
-    return
-  end
-  if type(given) ~= "table" or getmetatable(given) then
-    spec.problem("gateway.access_log: expected a table of options, or false, found " .. check.describe(given), source)
-    return
-  end
-  local out = check.copy(settings.defaults.access_log)
-  local fields = { to = { type = "enum", values = { "stdout" } }, sample = { type = "number", min = 0, max = 1 } }
-  for key, value in pairs(check.fields(given, fields, "", spec.reporter("gateway.access_log", source))) do out[key] = value end
-  spec.state.access_log = out
 end
 
 --- gateway.trusted_proxies { "10.0.0.0/8", "::1" }: peers whose X-Forwarded-For, -Proto and Forwarded are believed.

@@ -57,14 +57,16 @@ struct gw_log_ring {
 };
 
 struct gw_log {
-    int fd;
     pthread_t thread;
+    _Atomic(gw_log_sink *) next_sink; /* to be taken up by the writer; NULL: stays as it is */
+    _Atomic int level;
     _Atomic(gw_log_ring *) rings; /* only ever grows, at the front */
     _Atomic uint32_t asleep;      /* futex: 1 while the writer waits for a first line */
     _Atomic uint32_t closing;     /* futex: 1 once gw_log_close was called */
     _Atomic uint64_t lost;        /* lines that the sink did not take */
     _Atomic bool left;            /* by the first of the two that are done with it; the second frees */
     /* the writer's */
+    gw_log_sink *sink;    /* NULL: nowhere */
     uint64_t reported;    /* drops that a line has told of */
     int64_t report_after; /* not before this moment */
     int64_t give_up_at;   /* closing: when waiting for the sink ends; 0: not closing */
@@ -231,6 +233,8 @@ static bool event_fields(gw_text *t, const char *format, va_list args)
 
 void gw_log_event(gw_log_ring *ring, enum gw_log_level level, const char *message, const char *fields, ...)
 {
+    if (ring && (int)level < atomic_load_explicit(&ring->log->level, memory_order_relaxed))
+        return;
     char *bytes = gw_log_reserve(ring, LINE_MOST);
     if (!bytes)
         return;
@@ -262,7 +266,8 @@ static void log_leave(gw_log *log)
         free(ring);
         ring = next;
     }
-    close(log->fd);
+    gw_log_sink_free(log->sink);
+    gw_log_sink_free(atomic_load(&log->next_sink));
     free(log);
 }
 
@@ -273,7 +278,7 @@ static bool wait_for_sink(gw_log *log)
         log->give_up_at = gw_clock_monotonic_ns() + CLOSE_NS;
     if (log->give_up_at && gw_clock_monotonic_ns() >= log->give_up_at)
         return false;
-    struct pollfd p = {.fd = log->fd, .events = POLLOUT};
+    struct pollfd p = {.fd = log->sink->fd, .events = POLLOUT};
     poll(&p, 1, 50); /* so that closing is seen soon; an error shows in the next write */
     return true;
 }
@@ -289,11 +294,26 @@ static uint64_t lines_in(const char *bytes, size_t len)
     return n;
 }
 
+static void write_otherwise(gw_log *log, const struct iovec *iov, int count)
+{
+    uint64_t lines = 0, lost;
+    for (int i = 0; i < count; i++)
+        lines += lines_in(iov[i].iov_base, iov[i].iov_len);
+    lost = log->sink ? log->sink->send(log->sink, iov, count) : lines;
+    atomic_fetch_add_explicit(&log->lost, lost, memory_order_relaxed);
+    log->sink_works = lost < lines;
+    log->torn = false;
+}
+
 /* Writes it all, as slowly as the sink wants it; what the sink refuses is counted as lost. */
 static void write_all(gw_log *log, struct iovec *iov, int count)
 {
+    if (!log->sink || log->sink->send) {
+        write_otherwise(log, iov, count);
+        return;
+    }
     while (count) {
-        ssize_t n = writev(log->fd, iov, count); /* may block for as long as the sink likes */
+        ssize_t n = writev(log->sink->fd, iov, count); /* may block for as long as the sink likes */
         if (n < 0 && (errno == EINTR || (errno == EAGAIN && wait_for_sink(log))))
             continue;
         if (n <= 0) {
@@ -419,12 +439,23 @@ static void report_drops(gw_log *log)
 static void sleep_until_first_line(gw_log *log)
 {
     atomic_store(&log->asleep, 1);
-    if (rings_empty(log) && !atomic_load(&log->closing)) {
+    if (rings_empty(log) && !atomic_load(&log->closing) && !atomic_load(&log->next_sink)) {
         /* Nobody need log again for drops to be told; a sink that is broken is left alone until somebody does. */
         bool untold = log->sink_works && gw_log_dropped(log) != log->reported;
         futex_wait(&log->asleep, 1, untold ? REPORT_NS : -1);
     }
     atomic_store(&log->asleep, 0);
+}
+
+static void take_sink(gw_log *log)
+{
+    gw_log_sink *next = atomic_exchange(&log->next_sink, NULL);
+    if (!next)
+        return;
+    gw_log_sink_free(log->sink);
+    log->sink = next;
+    log->torn = false;
+    log->sink_works = true;
 }
 
 static void gather(gw_log *log)
@@ -442,6 +473,7 @@ static void *writer(void *arg)
             sleep_until_first_line(log);
         if (!last)
             gather(log);
+        take_sink(log);
         write_rings(log);
         report_drops(log);
         if (last && rings_empty(log))
@@ -453,15 +485,36 @@ static void *writer(void *arg)
 
 gw_log *gw_log_open(int fd)
 {
+    /* Our own descriptor: a writer that outlives its log must not write to whatever has the number then. */
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    gw_log_sink *sink = own < 0 ? NULL : gw_log_sink_new(own, 0);
+    gw_log *log = sink ? gw_log_open_sink(sink) : NULL;
+    if (!log && sink)
+        gw_log_sink_free(sink);
+    else if (!log && own >= 0)
+        close(own);
+    return log;
+}
+
+void gw_log_redirect(gw_log *log, gw_log_sink *sink)
+{
+    gw_log_sink_free(atomic_exchange(&log->next_sink, sink));
+    /* A writer that sleeps would keep the old sink until the next line. */
+    if (atomic_exchange(&log->asleep, 0))
+        futex_wake(&log->asleep);
+}
+
+void gw_log_set_level(gw_log *log, enum gw_log_level level)
+{
+    atomic_store_explicit(&log->level, (int)level, memory_order_relaxed);
+}
+
+gw_log *gw_log_open_sink(gw_log_sink *sink)
+{
     gw_log *log = calloc(1, sizeof *log);
     if (!log)
         return NULL;
-    /* Our own descriptor: a writer that outlives its log must not write to whatever has the number then. */
-    log->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (log->fd < 0) {
-        free(log);
-        return NULL;
-    }
+    log->sink = sink;
     log->sink_works = true;
     /* Signals are other threads' business; SIGPIPE, which a write brings upon the thread that writes, is nobody's. Faults stay open, for
      * whoever reports them. */
@@ -474,7 +527,6 @@ gw_log *gw_log_open(int fd)
     int failed = pthread_create(&log->thread, NULL, writer, log);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (failed) {
-        close(log->fd);
         free(log);
         return NULL;
     }

@@ -9,6 +9,7 @@
 #define GW_BASE_LOG_H
 
 #include "base/base.h"
+#include "base/log_sink.h"
 
 typedef struct gw_log gw_log;           /* the writer and its sink */
 typedef struct gw_log_ring gw_log_ring; /* one producer's end */
@@ -17,6 +18,12 @@ enum gw_log_level { GW_LOG_DEBUG, GW_LOG_INFO, GW_LOG_WARN, GW_LOG_ERROR };
 
 /* fd: where the lines go (1: stdout); it is duplicated. Starts the writer thread. NULL when that cannot be. */
 gw_log *gw_log_open(int fd);
+/* The same with a sink, which is the log's from then on; NULL sink: nowhere yet, lines are lost. NULL: as above, and the sink is still the caller's. */
+gw_log *gw_log_open_sink(gw_log_sink *sink);
+/* What is written from now on goes there. The writer closes the old sink when it has done with it. One thread at a time. */
+void gw_log_redirect(gw_log *log, gw_log_sink *sink);
+/* Events below this level are left out (GW_LOG_DEBUG at first: none). Any thread. */
+void gw_log_set_level(gw_log *log, enum gw_log_level level);
 /* Writes what is in the rings and ends the thread. Producers must have stopped. A sink that takes nothing is given 2 s. */
 void gw_log_close(gw_log *log);
 

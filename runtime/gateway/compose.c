@@ -203,6 +203,8 @@ void gw_compose_response(gw_exchange *x, gw_text *t)
     const gw_generation *g = x->generation;
     const gw_response *r = &x->response;
     const gw_headers *h = &r->headers;
+    if (gw_unlikely(g->access.response_header_count))
+        gw_access_keep_response(x);
     gw_slice reason = r->reason;
     if (!reason.ptr)
         reason = gw_slice_str(gw_reason_phrase(r->status));

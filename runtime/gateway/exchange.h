@@ -71,15 +71,18 @@ typedef struct gw_exchange {
     gw_upconn *up;
     gw_try *aside; /* a second try under way; NULL: none. hedge.c */
     gw_generation *generation;
-    const gw_route *route;       /* NULL: none matched */
-    gw_upstream *upstream;       /* chosen by the route's target or by Lua; NULL: none yet */
-    gw_endpoint *endpoint;       /* the one tried last; held until the end, for the log line */
-    void *task;                  /* the script floor's, while Lua is suspended or must be told of the end */
-    gw_list link;                /* engine->exchange_list */
-    struct gw_limit_hold *holds; /* places in concurrency limits, given back at the end */
-    gw_slice limit_fields;       /* RateLimit fields for the response, whole lines */
-    gw_timeout total;            /* the upstream's total timeout */
-    gw_later later;              /* to go on from the loop's top rather than from deep in a call */
+    const gw_route *route;        /* NULL: none matched */
+    gw_upstream *upstream;        /* chosen by the route's target or by Lua; NULL: none yet */
+    gw_endpoint *endpoint;        /* the one tried last; held until the end, for the log line */
+    void *task;                   /* the script floor's, while Lua is suspended or must be told of the end */
+    gw_list link;                 /* engine->exchange_list */
+    struct gw_limit_hold *holds;  /* places in concurrency limits, given back at the end */
+    gw_access_extra *extras;      /* what a script adds to the log line */
+    const gw_slice *kept_headers; /* the response's, for the log line; NULL: none */
+    uint16_t extra_bytes, extra_count;
+    gw_slice limit_fields; /* RateLimit fields for the response, whole lines */
+    gw_timeout total;      /* the upstream's total timeout */
+    gw_later later;        /* to go on from the loop's top rather than from deep in a call */
     enum gw_exchange_state state;
     gw_slot_mask tried; /* slots of `tried_in` that failed */
     uint32_t attempts;

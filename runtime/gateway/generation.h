@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "base/log.h"
+#include "gateway/access_log.h"
 #include "gateway/router.h"
 #include "gateway/upstream.h"
 #include "net/address.h"
@@ -139,6 +140,10 @@ struct gw_generation {
     bool request_id; /* X-Request-ID made or kept, sent both ways */
     bool access_log;
     double access_sample; /* 0 to 1 */
+    gw_access_spec access;
+    gw_log_target events; /* where the other log lines go */
+    gw_slice events_source;
+    enum gw_log_level events_level;
 
     _Atomic uint32_t workers_left;
     uint32_t worker_count;

@@ -238,12 +238,15 @@ bool gw_generation_apply(gw_supervisor *s, gw_generation *g, gw_lines *errors)
 {
     gw_listening_change listening;
     gw_admin_change admin = {0};
+    gw_logging_change logging = {0};
     gw_live *live = NULL;
     if (!gw_generation_accept(g, errors))
         goto refused;
     if (!gw_listening_prepare(s, g, &listening, errors))
         goto refused;
     if (!gw_admin_prepare(s->admin, &g->admin, &admin, errors))
+        goto refused_bound;
+    if (!gw_logging_prepare(s, g, &logging, errors))
         goto refused_bound;
     live = gw_live_new(s, g);
     if (!live) {
@@ -258,6 +261,7 @@ bool gw_generation_apply(gw_supervisor *s, gw_generation *g, gw_lines *errors)
                      s->worker_count, gw_workers_meant(g->workers));
     gw_prober_follow(s->prober, g); /* first: it tells which endpoints are back because nobody looks at them any more */
     gw_generation_adopt(g, s->ring);
+    gw_logging_apply(s, g, &logging);
     s->live = live;
     atomic_store_explicit(&s->current, g, memory_order_release);
     gw_listening_add(s, &listening);
@@ -270,6 +274,7 @@ bool gw_generation_apply(gw_supervisor *s, gw_generation *g, gw_lines *errors)
     return true;
 
 refused_bound:
+    gw_logging_discard(&logging);
     gw_admin_discard(&admin);
     gw_listening_discard(&listening);
 refused:

@@ -114,7 +114,7 @@ static void on_signal(gw_signals *signals, int number, int from_pid)
             _exit(128 + number); /* nobody reads it; the exit status says it too */
         _exit(128 + number);
     default:
-        gw_log_event(s->ring, GW_LOG_INFO, "SIGUSR1 is kept for opening log files anew: there are none", NULL);
+        gw_logging_reopen(s);
         break;
     }
 }
@@ -179,6 +179,9 @@ static bool make_workers(gw_supervisor *s, uint32_t count)
         s->workers[i] = ring ? gw_worker_new(s, i, ring) : NULL;
         if (!s->workers[i])
             return false;
+        s->workers[i]->engine.access = gw_log_ring_open(s->access_log, WORKER_RING_BYTES);
+        if (!s->workers[i]->engine.access)
+            return false;
     }
     return true;
 }
@@ -196,7 +199,8 @@ static bool prepare(gw_supervisor *s, uint32_t workers, gw_lines *errors)
     missing = "the log";
     s->log = gw_log_open(STDOUT_FILENO);
     s->ring = s->log ? gw_log_ring_open(s->log, CONTROL_RING_BYTES) : NULL;
-    if (!s->ring)
+    s->access_log = gw_log_open_sink(NULL);
+    if (!s->ring || !s->access_log)
         goto failed;
     missing = "the resolver";
     s->resolver = gw_resolver_new(s->loop);
@@ -249,6 +253,7 @@ static void clear(gw_supervisor *s)
     gw_prober_free(s->prober);
     if (s->loop && !gw_reloads_clear(s)) {
         /* A script is still being loaded and cannot be stopped: the process ends under it. All lines are written first. */
+        gw_log_close(s->access_log);
         gw_log_close(s->log);
         _exit(EXIT_SUCCESS);
     }
@@ -261,8 +266,8 @@ static void clear(gw_supervisor *s)
     free(s->workers);
     if (s->loop)
         gw_loop_free(s->loop);
-    if (s->log)
-        gw_log_close(s->log);
+    gw_log_close(s->access_log);
+    gw_log_close(s->log);
 }
 
 int gw_supervise(const char *script)

@@ -38,6 +38,7 @@ typedef struct gw_supervisor {
     const char *script;
     gw_loop *loop;
     gw_log *log;
+    gw_log *access_log;               /* of access lines that do not go where `log` goes */
     gw_log_ring *ring;                /* the control thread's */
     _Atomic(gw_generation *) current; /* read by every worker */
     gw_live *live;                    /* of `current` */
@@ -108,6 +109,17 @@ void gw_listening_discard(gw_listening_change *change);
 void gw_listening_add(gw_supervisor *s, gw_listening_change *change); /* the new ones begin to accept */
 void gw_listening_remove_unwanted(gw_supervisor *s);
 void gw_listening_remove_all(gw_supervisor *s);
+
+/* ---- logging.c: where logs go, by generation ---- */
+typedef struct gw_logging_change {
+    gw_log_sink *events, *access; /* NULL: stays */
+} gw_logging_change;
+/* Opens what `g` wants and is not open. False: what could not be opened stands in `errors`. */
+bool gw_logging_prepare(gw_supervisor *s, const gw_generation *g, gw_logging_change *change, struct gw_lines *errors);
+void gw_logging_discard(gw_logging_change *change);
+void gw_logging_apply(gw_supervisor *s, const gw_generation *g, gw_logging_change *change);
+/* SIGUSR1: files are opened anew, so that what was renamed is let go. */
+void gw_logging_reopen(gw_supervisor *s);
 
 /* ---- names.c: endpoints that are names, looked up again and again ---- */
 typedef struct gw_names gw_names;

@@ -297,6 +297,40 @@ double gw_lua_started(gw_lua_view *view)
     return gw_clock_wall() - (gw_loop_now(x->engine->loop) - x->started);
 }
 
+int gw_lua_log_text(gw_lua_view *view, const char *name, size_t name_len, const char *value, size_t value_len)
+{
+    const gw_access_extra e = {
+        .name = gw_slice_of(name, name_len), .kind = GW_ACCESS_TEXT, .text = gw_slice_of(value, value_len)};
+    return gw_access_set(view->exchange, &e);
+}
+
+int gw_lua_log_number(gw_lua_view *view, const char *name, size_t name_len, double value)
+{
+    const gw_access_extra e = {.name = gw_slice_of(name, name_len), .kind = GW_ACCESS_NUMBER, .number = value};
+    return gw_access_set(view->exchange, &e);
+}
+
+int gw_lua_log_boolean(gw_lua_view *view, const char *name, size_t name_len, int value)
+{
+    const gw_access_extra e = {.name = gw_slice_of(name, name_len), .kind = GW_ACCESS_BOOLEAN, .number = value != 0};
+    return gw_access_set(view->exchange, &e);
+}
+
+void gw_lua_log_remove(gw_lua_view *view, const char *name, size_t len)
+{
+    gw_access_remove(view->exchange, gw_slice_of(name, len));
+}
+
+int gw_lua_log_get(gw_lua_view *view, const char *name, size_t len, double *number)
+{
+    const gw_access_extra *e = gw_access_get(view->exchange, gw_slice_of(name, len));
+    if (!e)
+        return 0;
+    *number = e->number;
+    found(view, e->text);
+    return e->kind == GW_ACCESS_TEXT ? 1 : e->kind == GW_ACCESS_NUMBER ? 2 : 3;
+}
+
 void gw_lua_key(gw_lua_view *view, const char *text, size_t len)
 {
     gw_exchange_key(view->exchange, gw_slice_of(text, len));

@@ -79,7 +79,14 @@ GW_API int gw_lua_set_query(gw_lua_view *view, const char *query, size_t len); /
 GW_API int gw_lua_body(gw_lua_view *view, double most); /* OK: in out; AGAIN: wait, then ask again; LIMIT, EOF, INVALID, ... */
 /* LIMIT: the body is known to be longer. No later, larger word raises it again. */
 GW_API int gw_lua_limit_body(gw_lua_view *view, double most);
-GW_API double gw_lua_started(gw_lua_view *view);                         /* seconds since 1970 */
+GW_API double gw_lua_started(gw_lua_view *view); /* seconds since 1970 */
+/* A field of the request's log line. INVALID: not a name; REFUSED: one that the gateway writes; LIMIT: too many or too long. */
+GW_API int gw_lua_log_text(gw_lua_view *view, const char *name, size_t name_len, const char *value, size_t value_len);
+GW_API int gw_lua_log_number(gw_lua_view *view, const char *name, size_t name_len, double value);
+GW_API int gw_lua_log_boolean(gw_lua_view *view, const char *name, size_t name_len, int value);
+GW_API void gw_lua_log_remove(gw_lua_view *view, const char *name, size_t len);
+/* 0: there is none; 1: text, in out; 2: a number, 3: a boolean, in *number. */
+GW_API int gw_lua_log_get(gw_lua_view *view, const char *name, size_t len, double *number);
 GW_API void gw_lua_key(gw_lua_view *view, const char *text, size_t len); /* what the upstream's balancer picks by */
 GW_API int gw_lua_choose(gw_lua_view *view); /* which arm of its split takes it, from 0; -1: no split; -2: the script chose */
 GW_API void gw_lua_use_upstream(gw_lua_view *view, int index); /* where the request goes when next() forwards it */

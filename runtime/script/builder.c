@@ -174,12 +174,7 @@ void gw_build_settings(gw_builder *b, int at)
     build_forwarding(b, at);
     g->workers = (uint32_t)gw_spec_number(b->L, at, "workers", 0);
     g->request_id = gw_spec_boolean(b->L, at, "request_id", true);
-    if (gw_spec_table(b->L, at, "access_log")) {
-        int log = lua_gettop(b->L);
-        g->access_log = !gw_spec_boolean(b->L, log, "off", false);
-        g->access_sample = gw_spec_number(b->L, log, "sample", 1);
-        lua_pop(b->L, 1);
-    }
+    gw_build_logs(b, at);
 }
 
 /* ---- all of it ---- */

@@ -312,7 +312,7 @@ describe("the end", function()
   it("leaves SIGUSR1 and SIGPIPE alone", function()
     local g = gateway.start { script = script() }
     g:signal(10)
-    g:log_wait(says "SIGUSR1", "a line")
+    g:log_wait(says "log files opened anew", "a line")
     g:signal(13)
     assert.equal(200, g:ask({ path = "/" }).status)
     g:stop()
