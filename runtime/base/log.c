@@ -233,7 +233,7 @@ static bool event_fields(gw_text *t, const char *format, va_list args)
 
 void gw_log_event(gw_log_ring *ring, enum gw_log_level level, const char *message, const char *fields, ...)
 {
-    if (ring && (int)level < atomic_load_explicit(&ring->log->level, memory_order_relaxed))
+    if (ring && ring->log && (int)level < atomic_load_explicit(&ring->log->level, memory_order_relaxed))
         return;
     char *bytes = gw_log_reserve(ring, LINE_MOST);
     if (!bytes)
