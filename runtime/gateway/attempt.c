@@ -179,7 +179,7 @@ gw_endpoint *gw_attempt_pick(gw_exchange *x, bool again)
 
 /* ---- judging ---- */
 
-static void log_endpoint(gw_exchange *x, const char *message, const char *cause, const char *reason)
+static void log_endpoint(gw_exchange *x, enum gw_log_level level, const char *message, const char *cause, const char *reason)
 {
     char bytes[512];
     gw_text t = gw_text_on(bytes, sizeof bytes);
@@ -190,23 +190,29 @@ static void log_endpoint(gw_exchange *x, const char *message, const char *cause,
     gw_text_printf(&t, ",\"cause\":\"%s\",\"reason\":", cause);
     gw_text_json(&t, gw_slice_str(reason));
     gw_slice fields = gw_text_done(&t);
-    gw_log_event(x->engine->log, GW_LOG_WARN, message, "%.*s", (int)fields.len, fields.ptr);
+    gw_log_event(x->engine->log, level, message, "%.*s", (int)fields.len, fields.ptr);
 }
 
 static void judge_breaker(gw_exchange *x, bool known, bool ok, int64_t now)
 {
     gw_breaker *b = &x->endpoint->breaker;
+    gw_counters *c = &x->engine->counters;
+    int change = GW_BREAKER_SAME;
     x->held &= (uint8_t)~GW_HOLDS_TICKET;
     if (!known)
         gw_breaker_cancel(b, x->ticket);
-    else if (ok)
-        gw_breaker_success(b, x->ticket, now);
-    else {
-        uint32_t before = atomic_load_explicit(&b->opened, memory_order_relaxed);
-        gw_breaker_failure(b, x->ticket, now);
-        if (atomic_load_explicit(&b->opened, memory_order_relaxed) != before)
-            log_endpoint(x, "breaker open", "breaker", x->error ? x->error : "failing status");
+    else
+        change = (ok ? gw_breaker_success : gw_breaker_failure)(b, x->ticket, now);
+    if (gw_likely(change == GW_BREAKER_SAME))
+        return;
+    if (change == GW_BREAKER_CLOSES) {
+        GW_COUNT_ADD(c->breaker_closed, 1);
+        log_endpoint(x, GW_LOG_INFO, "breaker closed", "breaker", "probes succeed");
+        return;
     }
+    GW_COUNT_ADD(c->breaker_opened, 1);
+    log_endpoint(x, GW_LOG_WARN, change == GW_BREAKER_OPENS ? "breaker open" : "breaker open again", "breaker",
+                 x->error ? x->error : "failing status");
 }
 
 static void judge_passive(gw_exchange *x, bool ok, int64_t now)
@@ -215,10 +221,11 @@ static void judge_passive(gw_exchange *x, bool ok, int64_t now)
     if (gw_passive_record(&endpoint->passive, &x->upstream->passive, now, ok) != GW_HEALTH_DOWN)
         return;
     atomic_store_explicit(&endpoint->ejected_at, now, memory_order_relaxed);
+    atomic_fetch_add_explicit(&endpoint->ejections, 1, memory_order_relaxed);
     atomic_fetch_or_explicit(&endpoint->down, GW_HEALTH_DOWN_PASSIVE, memory_order_acq_rel);
     gw_upstream_health_changed(x->upstream);
     GW_COUNT_UPSTREAM(x, ejected);
-    log_endpoint(x, "endpoint down", "passive", "too many failed requests");
+    log_endpoint(x, GW_LOG_WARN, "endpoint down", "passive", "too many failed requests");
 }
 
 void gw_attempt_over(gw_exchange *x)

@@ -18,7 +18,7 @@ typedef struct gw_counters { /* written by the worker only, read by anyone (rela
     uint64_t connections_accepted, connections_active, requests, responses[6] /* by hundreds; 0: ended without one */,
         upstream_connects, upstream_reused, upstream_errors, retries, bytes_in, bytes_out, client_aborts, out_of_memory, upgrades;
     uint64_t retries_refused /* by the budget */, hedges, breaker_refused /* picks */, concurrency_refused,
-        ejected /* endpoints */;
+        ejected /* endpoints */, breaker_opened /* again, too */, breaker_closed;
 } gw_counters;
 
 typedef struct gw_engine {

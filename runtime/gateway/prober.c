@@ -68,7 +68,7 @@ static void active_up(gw_prober *p, gw_upstream *u, gw_endpoint *e, const char *
 {
     if (!bit_away(e, GW_HEALTH_DOWN_ACTIVE))
         return;
-    e->active_ups++;
+    atomic_fetch_add_explicit(&e->active_ups, 1, memory_order_relaxed);
     gw_upstream_health_changed(u);
     log_change(p, u, e, true, "active", reason);
 }
@@ -81,7 +81,7 @@ static void take_result(record *r, bool well, const char *reason)
         active_up(r->prober, r->upstream, e, "probes succeed");
     } else if (event == GW_HEALTH_DOWN) {
         atomic_fetch_or_explicit(&e->down, GW_HEALTH_DOWN_ACTIVE, memory_order_acq_rel);
-        e->active_downs++;
+        atomic_fetch_add_explicit(&e->active_downs, 1, memory_order_relaxed);
         gw_upstream_health_changed(r->upstream);
         log_change(r->prober, r->upstream, e, false, "active", reason);
     }
@@ -93,7 +93,7 @@ static void ejection_over(gw_prober *p, gw_upstream *u, gw_endpoint *e, const ch
 {
     if (!bit_away(e, GW_HEALTH_DOWN_PASSIVE))
         return;
-    e->ejections_over++;
+    atomic_fetch_add_explicit(&e->ejections_over, 1, memory_order_relaxed);
     gw_upstream_health_changed(u);
     log_change(p, u, e, true, "passive", reason);
 }

@@ -14,7 +14,8 @@ static uint64_t registry_applied;
 
 typedef struct kind_ops {
     const char *name;
-    void *(*make)(const gw_shared_config *c); /* NULL: memory is out, or bad settings */
+    void *(*make)(const gw_shared_config *c,
+                  const gw_shared *old); /* `old`: whose place it will take; NULL: memory is out, or bad settings */
     void (*release)(void *object);
     /* Whether settings can become those of `to` in place. NULL: always. */
     bool (*changes)(const gw_shared *s, const gw_shared_config *to);
@@ -28,8 +29,9 @@ static bool same_keys(const gw_shared *s, const gw_shared_config *to)
     return s->config.keys == to->keys && gw_slice_equal(s->config.by, to->by);
 }
 
-static void *bucket_make(const gw_shared_config *c)
+static void *bucket_make(const gw_shared_config *c, const gw_shared *old)
 {
+    (void)old;
     return gw_token_bucket_new(c->rate, c->burst);
 }
 
@@ -43,8 +45,9 @@ static void bucket_change(void *object, const gw_shared_config *to, int64_t now)
     gw_token_bucket_change(object, to->rate, to->burst, now); /* settings are good: opening has tried them */
 }
 
-static void *clients_make(const gw_shared_config *c)
+static void *clients_make(const gw_shared_config *c, const gw_shared *old)
 {
+    (void)old;
     return gw_client_limiter_new(c->rate, c->burst, c->idle, c->keys);
 }
 
@@ -64,8 +67,9 @@ static void clients_adopt(void *object, const gw_shared *from, const gw_shared_c
     gw_client_limiter_adopt(object, from->clients, now);
 }
 
-static void *window_make(const gw_shared_config *c)
+static void *window_make(const gw_shared_config *c, const gw_shared *old)
 {
+    (void)old;
     return gw_sliding_window_new(c->limit, c->window);
 }
 
@@ -95,8 +99,9 @@ static void window_adopt(void *object, const gw_shared *from, const gw_shared_co
         gw_sliding_window_allow(object, used, now);
 }
 
-static void *keyed_window_make(const gw_shared_config *c)
+static void *keyed_window_make(const gw_shared_config *c, const gw_shared *old)
 {
+    (void)old;
     return gw_keyed_window_new(c->limit, c->window, c->keys);
 }
 
@@ -122,8 +127,9 @@ static void keyed_window_adopt(void *object, const gw_shared *from, const gw_sha
     gw_keyed_window_adopt(object, from->keyed_window, now);
 }
 
-static void *concurrency_make(const gw_shared_config *c)
+static void *concurrency_make(const gw_shared_config *c, const gw_shared *old)
 {
+    (void)old;
     return gw_concurrency_new(c->limit);
 }
 
@@ -138,9 +144,23 @@ static void concurrency_change(void *object, const gw_shared_config *to, int64_t
     gw_concurrency_change(object, to->limit);
 }
 
-static void *keyed_concurrency_make(const gw_shared_config *c)
+/* A table for more keys has at least twice as many as the one before, which lives on beside it: so there are few of them, however often a
+ * script asks for a little more. */
+static void *keyed_concurrency_make(const gw_shared_config *c, const gw_shared *old)
 {
-    return gw_keyed_concurrency_new(c->limit, c->keys);
+    uint32_t keys = c->keys;
+    if (old && old->config.kind == c->kind && gw_slice_equal(old->config.by, c->by)) {
+        uint32_t twice = gw_keyed_concurrency_keys(old->keyed_concurrency) * 2;
+        if (keys < twice && gw_keyed_concurrency_bytes(twice))
+            keys = twice;
+    }
+    return gw_keyed_concurrency_new(c->limit, keys);
+}
+
+/* One for fewer keys is as good with more. */
+static bool keyed_concurrency_changes(const gw_shared *s, const gw_shared_config *to)
+{
+    return to->keys <= gw_keyed_concurrency_keys(s->keyed_concurrency) && gw_slice_equal(s->config.by, to->by);
 }
 
 static void keyed_concurrency_release(void *object)
@@ -154,8 +174,16 @@ static void keyed_concurrency_change(void *object, const gw_shared_config *to, i
     gw_keyed_concurrency_change(object, to->limit);
 }
 
-static void *breaker_make(const gw_shared_config *c)
+static void keyed_concurrency_adopt(void *object, const gw_shared *from, const gw_shared_config *to, int64_t now)
 {
+    (void)to, (void)now;
+    if (!gw_keyed_concurrency_idle(from->keyed_concurrency))
+        gw_keyed_concurrency_follow(object, from->keyed_concurrency);
+}
+
+static void *breaker_make(const gw_shared_config *c, const gw_shared *old)
+{
+    (void)old;
     return gw_breaker_new(&c->breaker);
 }
 
@@ -170,8 +198,9 @@ static void breaker_change(void *object, const gw_shared_config *to, int64_t now
     gw_breaker_change(object, &to->breaker);
 }
 
-static void *breakers_make(const gw_shared_config *c)
+static void *breakers_make(const gw_shared_config *c, const gw_shared *old)
 {
+    (void)old;
     return gw_breakers_new(&c->breaker, c->keys);
 }
 
@@ -186,9 +215,16 @@ static void breakers_change(void *object, const gw_shared_config *to, int64_t no
     gw_breakers_change(object, &to->breaker);
 }
 
-static void *roster_make(const gw_shared_config *c)
+static void breakers_adopt(void *object, const gw_shared *from, const gw_shared_config *to, int64_t now)
+{
+    (void)to;
+    gw_breakers_adopt(object, from->breakers, now);
+}
+
+static void *roster_make(const gw_shared_config *c, const gw_shared *old)
 {
     (void)c;
+    (void)old;
     return gw_roster_new();
 }
 
@@ -225,10 +261,10 @@ static const kind_ops kinds[GW_SHARED_KINDS] = {
     [GW_SHARED_KEYED_WINDOW] = {"keyed_window", keyed_window_make, keyed_window_release, keyed_window_changes,
                                 keyed_window_change, keyed_window_adopt},
     [GW_SHARED_CONCURRENCY] = {"concurrency", concurrency_make, concurrency_release, NULL, concurrency_change, NULL},
-    [GW_SHARED_KEYED_CONCURRENCY] = {"keyed_concurrency", keyed_concurrency_make, keyed_concurrency_release, same_keys,
-                                     keyed_concurrency_change, NULL},
+    [GW_SHARED_KEYED_CONCURRENCY] = {"keyed_concurrency", keyed_concurrency_make, keyed_concurrency_release,
+                                     keyed_concurrency_changes, keyed_concurrency_change, keyed_concurrency_adopt},
     [GW_SHARED_BREAKER] = {"breaker", breaker_make, breaker_release, NULL, breaker_change, NULL},
-    [GW_SHARED_BREAKERS] = {"breakers", breakers_make, breakers_release, same_keys, breakers_change, NULL},
+    [GW_SHARED_BREAKERS] = {"breakers", breakers_make, breakers_release, same_keys, breakers_change, breakers_adopt},
     [GW_SHARED_ROSTER] = {"endpoints", roster_make, roster_release, NULL, NULL, NULL},
     [GW_SHARED_DICTIONARY] = {"dictionary", dictionary_make, dictionary_release, dictionary_changes, NULL, dictionary_adopt},
 };
@@ -292,7 +328,7 @@ static char *put(char *at, gw_slice s, gw_slice *out)
     return at + s.len;
 }
 
-static gw_shared *make(gw_slice word, gw_slice name, const gw_shared_config *config, int *status)
+static gw_shared *make(gw_slice word, gw_slice name, const gw_shared_config *config, const gw_shared *old, int *status)
 {
     if (!settings_good(config)) {
         *status = GW_INVALID;
@@ -305,7 +341,7 @@ static gw_shared *make(gw_slice word, gw_slice name, const gw_shared_config *con
     if (!s)
         return NULL;
     memset(s, 0, bytes);
-    s->object = kinds[config->kind].make(config);
+    s->object = kinds[config->kind].make(config, old);
     if (!s->object) {
         free(s);
         return NULL;
@@ -375,13 +411,13 @@ gw_shared *gw_shared_open(gw_slice word, gw_slice name, const gw_shared_config *
     }
     uint64_t hash = identity(word, name);
     pthread_mutex_lock(&registry_lock);
-    gw_shared *s = serving(hash, word, name);
+    gw_shared *old = serving(hash, word, name), *s = old;
     if (!s || !fits(s, config))
         s = fresh(hash, word, name, config);
     if (s) {
         s->references++;
         *status = GW_OK;
-    } else if ((s = make(word, name, config, status)) != NULL) {
+    } else if ((s = make(word, name, config, old, status)) != NULL) {
         s->hash = hash;
         gw_list_push_back(&registry, &s->link);
     }
@@ -391,22 +427,24 @@ gw_shared *gw_shared_open(gw_slice word, gw_slice name, const gw_shared_config *
 
 gw_shared *gw_shared_private(const gw_shared_config *config, int *status)
 {
-    return make(GW_NO_SLICE, GW_NO_SLICE, config, status);
+    return make(GW_NO_SLICE, GW_NO_SLICE, config, NULL, status);
 }
 
 void gw_shared_release(gw_shared *s)
 {
-    if (!s)
-        return;
-    pthread_mutex_lock(&registry_lock);
-    bool last = --s->references == 0;
-    if (last && s->link.next)
-        gw_list_remove(&s->link);
-    pthread_mutex_unlock(&registry_lock);
-    if (!last)
-        return;
-    kinds[s->config.kind].release(s->object);
-    free(s);
+    while (s) {
+        pthread_mutex_lock(&registry_lock);
+        bool last = --s->references == 0;
+        if (last && s->link.next)
+            gw_list_remove(&s->link);
+        pthread_mutex_unlock(&registry_lock);
+        if (!last)
+            return;
+        gw_shared *before = s->before;
+        kinds[s->config.kind].release(s->object);
+        free(s);
+        s = before;
+    }
 }
 
 /* ---- applying ---- */
@@ -416,9 +454,7 @@ static const char *reason(const gw_shared *old, const gw_shared_config *config)
 {
     if (old->config.kind != config->kind)
         return "it is of another kind now";
-    if (!gw_slice_equal(old->config.by, config->by))
-        return "what it counts by changed";
-    return "the number of keys that it knows changed";
+    return "what it counts by changed";
 }
 
 void gw_shared_apply(gw_shared *s, const gw_shared_config *config, int64_t now, char *message, size_t message_bytes)
@@ -429,11 +465,17 @@ void gw_shared_apply(gw_shared *s, const gw_shared_config *config, int64_t now, 
     if (s->applied) {
         if (!equal(&s->config, config) && ops->change)
             ops->change(s->object, config, now);
+        if (s->before && gw_keyed_concurrency_idle(s->before->keyed_concurrency))
+            gw_keyed_concurrency_follow(s->keyed_concurrency, NULL);
     } else if (s->word.len) {
         gw_shared *old = serving(s->hash, s->word, s->name);
-        if (old && old->config.kind == s->config.kind && gw_slice_equal(old->config.by, s->config.by) && ops->adopt)
+        if (old && old->config.kind == s->config.kind && gw_slice_equal(old->config.by, s->config.by) && ops->adopt) {
             ops->adopt(s->object, old, config, now);
-        else if (old)
+            if (s->config.kind == GW_SHARED_KEYED_CONCURRENCY) { /* it may look there for as long as it lives */
+                s->before = old;
+                old->references++;
+            }
+        } else if (old)
             snprintf(message, message_bytes, "%.*s \"%.*s\" begins anew: %s", (int)s->word.len, s->word.ptr, (int)s->name.len,
                      s->name.ptr, reason(old, config));
     }

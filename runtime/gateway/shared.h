@@ -67,6 +67,7 @@ typedef struct gw_shared {
     uint64_t hash;           /* of word and name */
     uint64_t applied;        /* goes up with each that is applied; 0: not yet */
     uint32_t references;
+    struct gw_shared *before; /* kept because this one counts what is still in flight there; NULL: none */
     gw_list link;
     _Atomic uint64_t refused __attribute__((aligned(GW_CACHE_LINE))); /* requests that it refused, since it was made */
 } gw_shared;

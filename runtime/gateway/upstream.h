@@ -42,8 +42,9 @@ typedef struct gw_endpoint {
     gw_passive passive;
     gw_active active; /* the prober's */
     void *prober;     /* the prober's own record; control thread */
-    uint32_t active_downs, active_ups,
-        ejections_over;  /* changes of its health bits so far, counted by the prober; control thread */
+    /* Changes of its health bits so far: the prober's, and ejections, which workers count. Read by anyone, relaxed. Those of its breaker
+     * stand there. */
+    _Atomic uint32_t active_downs, active_ups, ejections, ejections_over;
     uint32_t references; /* of sets; under the registry's mutex */
     _Atomic uint32_t workers_left;
     uint32_t worker_count;

@@ -220,8 +220,11 @@ int gw_breaker_allow(gw_breaker *b, int64_t now)
             return GW_BREAKER_REFUSED;
         }
         v.moment = v.state == GW_BREAKER_CLOSED ? 0 : moment_from(now);
-        if (swap(b, &w, v))
+        if (swap(b, &w, v)) {
+            if (gw_unlikely(v.state == GW_BREAKER_CLOSED))
+                atomic_fetch_add_explicit(&b->closed, 1, memory_order_relaxed);
             return (int)(v.epoch & (EPOCHS - 1));
+        }
     }
 }
 
@@ -230,35 +233,41 @@ static bool is_due(view v, int ticket)
     return ticket == GW_BREAKER_ANY || (ticket >= 0 && v.epoch == (unsigned)ticket);
 }
 
-void gw_breaker_success(gw_breaker *b, int ticket, int64_t now)
+int gw_breaker_success(gw_breaker *b, int ticket, int64_t now)
 {
     uint64_t w = atomic_load_explicit(&b->word, memory_order_acquire);
     bool counted = false;
     for (;;) {
+        bool closes = false;
         view v = read_word(w);
         if (!is_due(v, ticket) || v.state == GW_BREAKER_OPEN)
-            return;
+            return GW_BREAKER_SAME;
         if (gw_likely(v.state == GW_BREAKER_CLOSED)) {
             if (load(&b->rules->rate_ppm) && !counted) {
                 window_add(b, now, 0);
                 counted = true;
             }
             if (gw_likely(v.count == 0))
-                return;
+                return GW_BREAKER_SAME;
             v.count = 0;
         } else {
             unsigned done = succeeded(v) + 1;
             if (done > leased(v))
-                return; /* said twice */
+                return GW_BREAKER_SAME; /* said twice */
             if (done >= load(&b->rules->probes)) {
+                closes = true;
                 window_clear(b);
                 v = (view){.state = GW_BREAKER_CLOSED, .epoch = v.epoch + 1};
             } else {
                 v.count = probe_count(done, leased(v));
             }
         }
-        if (swap(b, &w, v))
-            return;
+        if (swap(b, &w, v)) {
+            if (!closes)
+                return GW_BREAKER_SAME;
+            atomic_fetch_add_explicit(&b->closed, 1, memory_order_relaxed);
+            return GW_BREAKER_CLOSES;
+        }
     }
 }
 
@@ -273,14 +282,14 @@ static view opened(view v, int64_t now)
     return v;
 }
 
-void gw_breaker_failure(gw_breaker *b, int ticket, int64_t now)
+int gw_breaker_failure(gw_breaker *b, int ticket, int64_t now)
 {
     uint64_t w = atomic_load_explicit(&b->word, memory_order_acquire);
     bool counted = false;
     for (;;) {
         view v = read_word(w), next = v;
         if (!is_due(v, ticket) || v.state == GW_BREAKER_OPEN)
-            return;
+            return GW_BREAKER_SAME;
         bool opens = v.state == GW_BREAKER_HALF_OPEN;
         if (!opens) {
             uint32_t failures = load(&b->rules->failures);
@@ -294,14 +303,15 @@ void gw_breaker_failure(gw_breaker *b, int ticket, int64_t now)
                 next.count++;
             opens |= failures && next.count >= failures;
             if (!opens && next.count == v.count)
-                return;
+                return GW_BREAKER_SAME;
         } else if (ticket == GW_BREAKER_ANY && succeeded(v) >= leased(v)) {
-            return; /* no probe is on its way */
+            return GW_BREAKER_SAME; /* no probe is on its way */
         }
         if (swap(b, &w, opens ? opened(v, now) : next)) {
-            if (opens)
-                atomic_fetch_add_explicit(&b->opened, 1, memory_order_relaxed);
-            return;
+            if (!opens)
+                return GW_BREAKER_SAME;
+            atomic_fetch_add_explicit(&b->opened, 1, memory_order_relaxed);
+            return v.state == GW_BREAKER_HALF_OPEN ? GW_BREAKER_REOPENS : GW_BREAKER_OPENS;
         }
     }
 }
@@ -357,6 +367,29 @@ void gw_breaker_reset(gw_breaker *b)
         v = (view){.state = GW_BREAKER_CLOSED, .epoch = read_word(w).epoch + 1};
         window_clear(b);
     } while (!swap(b, &w, v));
+}
+
+void gw_breaker_copy(gw_breaker *to, const gw_breaker *from)
+{
+    view v = read_word(atomic_load_explicit(&from->word, memory_order_acquire));
+    if (v.state == GW_BREAKER_HALF_OPEN)
+        v.count = probe_count(succeeded(v), succeeded(v));
+    v.epoch++;
+    bool same = load(&to->rules->tenth_ms) == load(&from->rules->tenth_ms);
+    for (int i = 0; i < GW_BREAKER_TENTHS; i++)
+        store(&to->tenths[i], same ? load(&from->tenths[i]) : 0);
+    store(&to->opened, load(&from->opened));
+    store(&to->closed, load(&from->closed));
+    atomic_store_explicit(&to->word, word_of(v), memory_order_release);
+}
+
+bool gw_breaker_is_blank(const gw_breaker *b)
+{
+    view v = read_word(load(&b->word));
+    uint64_t counted = v.count;
+    for (int i = 0; i < GW_BREAKER_TENTHS; i++)
+        counted |= load(&b->tenths[i]);
+    return v.state == GW_BREAKER_CLOSED && counted == 0;
 }
 
 void gw_breaker_trip(gw_breaker *b, int64_t now)

@@ -40,6 +40,14 @@
 
 enum gw_breaker_state { GW_BREAKER_CLOSED = 0, GW_BREAKER_OPEN = 1, GW_BREAKER_HALF_OPEN = 2 };
 
+/* What success() or failure() did to the state. */
+enum gw_breaker_change {
+    GW_BREAKER_SAME = 0,
+    GW_BREAKER_OPENS = 1,   /* closed before */
+    GW_BREAKER_REOPENS = 2, /* half-open before */
+    GW_BREAKER_CLOSES = 3
+};
+
 /* In place of tickets. */
 enum gw_breaker_ticket {
     GW_BREAKER_REFUSED = -1,
@@ -72,8 +80,7 @@ typedef struct gw_breaker_rules {
 typedef struct gw_breaker {
     _Atomic uint64_t word;
     const gw_breaker_rules *rules;
-    _Atomic uint32_t opened; /* times, for metrics */
-    uint32_t unused;
+    _Atomic uint32_t opened, closed;            /* times, for metrics */
     _Atomic uint64_t tenths[GW_BREAKER_TENTHS]; /* | number: 16 bits | requests: 24 | failures: 24 | */
     char apart[24];
 } gw_breaker;
@@ -92,8 +99,9 @@ GW_API int gw_breaker_change(gw_breaker *b, const gw_breaker_settings *settings)
 
 /* A ticket, 0 or more, or GW_BREAKER_REFUSED. Exactly one of success, failure and cancel is due for a ticket. */
 GW_API int gw_breaker_allow(gw_breaker *b, int64_t now);
-GW_API void gw_breaker_success(gw_breaker *b, int ticket, int64_t now);
-GW_API void gw_breaker_failure(gw_breaker *b, int ticket, int64_t now);
+/* What of it changed the state: enum gw_breaker_change; each change is told to one caller. */
+GW_API int gw_breaker_success(gw_breaker *b, int ticket, int64_t now);
+GW_API int gw_breaker_failure(gw_breaker *b, int ticket, int64_t now);
 /* It came to nothing that says anything (the client went away): a probe's place is free at once. */
 GW_API void gw_breaker_cancel(gw_breaker *b, int ticket);
 
@@ -107,6 +115,11 @@ GW_API int gw_breaker_ready(const gw_breaker *b, int64_t now);
 GW_API double gw_breaker_retry_after(const gw_breaker *b, int64_t now);
 /* Closed, nothing counted, older tickets void. */
 GW_API void gw_breaker_reset(gw_breaker *b);
+/* Takes over what another one knows (to->rules are its own): state, what was counted; probes that are on their way there have no place
+ * here, so that others may go. `to` is nobody else's yet. */
+GW_API void gw_breaker_copy(gw_breaker *to, const gw_breaker *from);
+/* As gw_breaker_init left it: nothing to know. */
+GW_API bool gw_breaker_is_blank(const gw_breaker *b);
 /* Open from now on, for open_for. */
 GW_API void gw_breaker_trip(gw_breaker *b, int64_t now);
 

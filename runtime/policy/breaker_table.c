@@ -78,6 +78,24 @@ gw_breaker *gw_breakers_find(const gw_breakers *t, const char *key, size_t len)
     return t->breakers + (slot - t->table.slots);
 }
 
+/* Those that are worth it: first open and half-open ones, then closed ones that have counted something, while there is room. */
+void gw_breakers_adopt(gw_breakers *t, const gw_breakers *from, int64_t now)
+{
+    for (int closed = 0; closed < 2; closed++) {
+        for (uint32_t i = 0; i < from->table.slot_count; i++) {
+            const gw_key_slot *slot = from->table.slots + i;
+            const gw_breaker *b = from->breakers + i;
+            uint64_t tag = atomic_load_explicit(&slot->tag, memory_order_acquire) & ~GW_KEY_REF_MASK;
+            if (tag == 0 || gw_key_unpack(atomic_load_explicit(&slot->state, memory_order_acquire), tag) != READY ||
+                gw_breaker_is_closed(b) != closed || gw_breaker_is_blank(b) || (closed && gw_breakers_count(t) >= t->table.most))
+                continue;
+            gw_key_slot *mine = gw_key_table_get(&t->table, tag, now);
+            gw_breaker_copy(t->breakers + (mine - t->table.slots), b);
+            atomic_store_explicit(&mine->state, gw_key_pack(READY, tag), memory_order_release);
+        }
+    }
+}
+
 int gw_breakers_change(gw_breakers *t, const gw_breaker_settings *settings)
 {
     return gw_breaker_rules_init(&t->rules, settings);

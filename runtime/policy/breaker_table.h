@@ -32,6 +32,8 @@ GW_API gw_breaker *gw_breakers_of(gw_breakers *t, const char *key, size_t len, i
 GW_API gw_breaker *gw_breakers_find(const gw_breakers *t, const char *key, size_t len);
 /* Other settings for all of them. They keep their states. GW_OK or GW_INVALID. */
 GW_API int gw_breakers_change(gw_breakers *t, const gw_breaker_settings *settings);
+/* Takes over what a table of another size knows, before anybody uses this one. */
+GW_API void gw_breakers_adopt(gw_breakers *t, const gw_breakers *from, int64_t now);
 /* Keys that it knows. */
 GW_API uint32_t gw_breakers_count(const gw_breakers *t);
 

@@ -3,6 +3,8 @@
 #include "process/admin.h"
 #include "process/supervisor.h"
 
+#define COUNT(field) atomic_load_explicit(&(field), memory_order_relaxed)
+
 static void add_bool(gw_text *t, bool value)
 {
     gw_text_slice(t, value ? GW_SLICE("true") : GW_SLICE("false"));
@@ -17,9 +19,8 @@ static void add_health(gw_text *t, const gw_endpoint *e)
     gw_text_printf(t, ",\"down\":[%s%s%s],\"drained\":", active ? "\"active\"" : "", active && passive ? "," : "",
                    passive ? "\"passive\"" : "");
     add_bool(t, down & GW_HEALTH_DRAINED);
-    /* Whoever is ejected now has not come back yet: so ejections are counted by their ends. */
-    gw_text_printf(t, ",\"transitions\":{\"active_down\":%u,\"active_up\":%u,\"ejections\":%u}", e->active_downs, e->active_ups,
-                   e->ejections_over + passive);
+    gw_text_printf(t, ",\"transitions\":{\"active_down\":%u,\"active_up\":%u,\"ejections\":%u}", COUNT(e->active_downs),
+                   COUNT(e->active_ups), COUNT(e->ejections));
 }
 
 static void add_breaker(gw_text *t, const gw_upstream *u, const gw_endpoint *e)
@@ -27,9 +28,9 @@ static void add_breaker(gw_text *t, const gw_upstream *u, const gw_endpoint *e)
     static const char *const words[] = {
         [GW_BREAKER_CLOSED] = "closed", [GW_BREAKER_OPEN] = "open", [GW_BREAKER_HALF_OPEN] = "half_open"};
     if (u->breaker_on)
-        gw_text_printf(t, ",\"breaker\":{\"state\":\"%s\",\"opened\":%u}",
-                       words[gw_breaker_state(&e->breaker, gw_clock_monotonic_ns())],
-                       atomic_load_explicit(&e->breaker.opened, memory_order_relaxed));
+        gw_text_printf(t, ",\"breaker\":{\"state\":\"%s\",\"opened\":%u,\"closed\":%u}",
+                       words[gw_breaker_state(&e->breaker, gw_clock_monotonic_ns())], COUNT(e->breaker.opened),
+                       COUNT(e->breaker.closed));
     else
         gw_text_lit(t, ",\"breaker\":null");
 }

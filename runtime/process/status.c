@@ -32,12 +32,12 @@ static void add_worker(gw_text *t, const gw_worker *w)
     gw_text_printf(t,
                    "\"upstream\":{\"connects\":%llu,\"reused\":%llu,\"errors\":%llu,\"retries\":%llu,"
                    "\"retries_refused\":%llu,\"hedges\":%llu,\"breaker_refused\":%llu,\"concurrency_refused\":%llu,"
-                   "\"ejected\":%llu},\"bytes\":{\"in\":%llu,"
+                   "\"ejected\":%llu,\"breaker_opened\":%llu,\"breaker_closed\":%llu},\"bytes\":{\"in\":%llu,"
                    "\"out\":%llu},\"client_aborts\":%llu,\"upgrades\":%llu,\"out_of_memory\":%llu}",
                    COUNT(c->upstream_connects), COUNT(c->upstream_reused), COUNT(c->upstream_errors), COUNT(c->retries),
                    COUNT(c->retries_refused), COUNT(c->hedges), COUNT(c->breaker_refused), COUNT(c->concurrency_refused),
-                   COUNT(c->ejected), COUNT(c->bytes_in), COUNT(c->bytes_out), COUNT(c->client_aborts), COUNT(c->upgrades),
-                   COUNT(c->out_of_memory));
+                   COUNT(c->ejected), COUNT(c->breaker_opened), COUNT(c->breaker_closed), COUNT(c->bytes_in), COUNT(c->bytes_out),
+                   COUNT(c->client_aborts), COUNT(c->upgrades), COUNT(c->out_of_memory));
 }
 
 static void add_result(gw_text *t, const gw_reload_result *r)

@@ -494,14 +494,14 @@ describe("/status and the log", function()
       backends = "ab", script = script(10),
       setup = function(b) b.b.respond = function() return { status = 500 } end end,
     }, function(g, b)
-      assert.same({ state = "closed", opened = 0 }, g:endpoint(b.b).breaker)
+      assert.same({ state = "closed", opened = 0, closed = 0 }, g:endpoint(b.b).breaker)
       local client = g:client()
       for _ = 1, 8 do client:ask "/" end
       client:close()
       local status, u = g:endpoint(b.b)
-      assert.same({ state = "open", opened = 1 }, status.breaker)
+      assert.same({ state = "open", opened = 1, closed = 0 }, status.breaker)
       assert.same({ 3, false, true, "weighted" }, { status.weight, status.backup, status.healthy, u.balance })
-      assert.same({ state = "closed", opened = 0 }, g:endpoint(b.a).breaker)
+      assert.same({ state = "closed", opened = 0, closed = 0 }, g:endpoint(b.a).breaker)
       assert.equal(200, g:reload().status)
       assert.equal(0, g:log_count(function(l) return l.reset end))
       g:write("main.lua", "${prelude}\n" .. script(20))
@@ -509,7 +509,7 @@ describe("/status and the log", function()
       local line = g:log_wait(function(l) return l.reset end)
       assert.same({ "upstream state reset because its settings changed", "u", "results counted by passive health" },
         { line.message, line.upstream, line.reset })
-      assert.same({ state = "open", opened = 1 }, g:endpoint(b.b).breaker)
+      assert.same({ state = "open", opened = 1, closed = 0 }, g:endpoint(b.b).breaker)
     end)
   end)
 

@@ -1,4 +1,4 @@
--- Who gets which request: balancing, breakers, passive health, retries and concurrency limits, seen from the clients and the backends.
+-- Who gets which request: balancing, passive health, retries and concurrency limits, seen from the clients and the backends.
 
 local gateway = require "spec.support.gateway"
 local message = require "spec.support.message"
@@ -197,89 +197,6 @@ routes:
       numbered(g)
       local _, counts = who(g:client(), 8)
       assert.same({ 6, 2 }, { counts[1], counts[2] })
-    end)
-  end)
-end)
-
-describe("a breaker", function()
-  it("opens after failures in a row, refuses everywhere with Retry-After, lets one probe through and closes", function()
-    with(start("breaker = { failures = 3, open_for = 0.6 }", 1), function(g)
-      local status, held = 500, nil
-      g.backends[1]:answer(function(request)
-        if request.target == "/hold" then
-          held = true
-          peers.eventually(function() return held == false end, "release")
-        end
-        return { status = status, body = "x" }
-      end)
-      local client = g:client()
-      for _ = 1, 3 do assert.equal(500, client:ask("/").status) end
-      for _ = 1, 3 do
-        local response = client:ask "/"
-        assert.equal(503, response.status)
-        assert.equal("1", response.headers:get "retry-after")
-      end
-      assert.equal(3, #g.backends[1].requests)
-      g:log_wait(function(line) return line.message == "breaker open" and line.upstream == "u" end)
-      status = 200
-      local probe = g:client()
-      peers.sleep(0.65)
-      probe:send(message.request { path = "/hold" })
-      peers.eventually(function() return held end, "the probe")
-      assert.equal(503, client:ask("/").status) -- half-open: one probe, no more
-      held = false
-      assert.equal(200, probe:read_response().status)
-      peers.eventually(function() return client:ask("/").status == 200 end, "the breaker closes")
-      nothing_in_flight(g)
-    end)
-  end)
-
-  it("of one endpoint leaves the other alone", function()
-    with(start("breaker = { failures = 2, open_for = 60 }", 2), function(g)
-      g.backends[1]:answer { status = 500, body = "1" }
-      g.backends[2]:answer { body = "2" }
-      local client, failed = g:client(), 0
-      for _ = 1, 20 do if client:ask("/").status == 500 then failed = failed + 1 end end
-      assert.equal(2, failed)
-    end)
-  end)
-
-  it("a probe whose client goes away frees its place", function()
-    with(start("breaker = { failures = 1, open_for = 0.2 }", 1), function(g)
-      local mode, held = "fail", false
-      g.backends[1]:answer(function(_, conn)
-        if mode == "hold" then
-          held = true
-          conn:wait_end()
-          return nil
-        end
-        return { status = mode == "fail" and 500 or 200, body = "x" }
-      end)
-      local client = g:client()
-      assert.equal(500, client:ask("/").status)
-      assert.equal(503, client:ask("/").status)
-      peers.sleep(0.25)
-      mode = "hold"
-      local probe = g:client()
-      probe:send(message.request {})
-      peers.eventually(function() return held end, "the probe")
-      assert.equal(503, client:ask("/").status)
-      mode = "good"
-      probe:close()
-      peers.eventually(function() return client:ask("/").status == 200 end, "the next probe")
-    end)
-  end)
-
-  it("outlives reloads, open as it is", function()
-    local g = start("breaker = { failures = 1, open_for = 60 }", 1)
-    with(g, function()
-      g.backends[1]:answer { status = 500 }
-      local client = g:client()
-      assert.equal(500, client:ask("/").status)
-      assert.equal(503, client:ask("/").status)
-      assert.equal(200, g:reload().status)
-      assert.equal(503, client:ask("/").status)
-      assert.equal(1, #g.backends[1].requests)
     end)
   end)
 end)

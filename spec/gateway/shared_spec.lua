@@ -76,8 +76,11 @@ for _, case in ipairs {
   { "keyed_window", "another table", { limit = 5, window = 60, keys = 10 }, { keys = 20 }, 3, 2, false },
   { "concurrency", "another cap", { limit = 3 }, { limit = 4 }, 3, 1, true },
   { "keyed_concurrency", "another cap", { limit = 3, keys = 10 }, { limit = 4 }, 3, 1, true },
-  { "keyed_concurrency", "another table", { limit = 3, keys = 10 }, { keys = 20 }, 3, 3, false,
-    "the number of keys that it knows changed" },
+  { "keyed_concurrency", "a smaller table", { limit = 3, keys = 10 }, { keys = 5 }, 2, 1, true },
+  { "keyed_concurrency", "a larger table", { limit = 3, keys = 10 }, { keys = 20 }, 2, 1, false },
+  { "keyed_concurrency", "a larger table, a smaller cap", { limit = 3, keys = 10 }, { keys = 20, limit = 1 }, 2, 0, false },
+  { "keyed_concurrency", "keyed by something else", { limit = 3, keys = 10, by = "ip" }, { by = "path" }, 3, 3, false,
+    "what it counts by changed" },
 } do
   local kind, what, first, change, used, left, same, said = unpack(case, 1, 8)
   it(("%s, reloaded with %s"):format(kind, what), function()
@@ -97,6 +100,103 @@ for _, case in ipairs {
     C.gw_shared_release(new)
   end)
 end
+
+describe("a keyed concurrency limit that grows", function()
+  local function grow(name, keys)
+    local s, c = open(name, { kind = "keyed_concurrency", limit = 2, keys = keys })
+    assert.equal("", apply(s, c))
+    return s
+  end
+  local function enter(s, key) return C.gw_keyed_concurrency_enter(s.keyed_concurrency, key, #key) end
+  local function in_flight(s, key) return C.gw_keyed_concurrency_in_flight(s.keyed_concurrency, key, #key) end
+
+  it("counts who is in flight in older tables until they leave there, however many there are", function()
+    local name, tables, places = fresh_name(), {}, {}
+    for i = 1, 4 do
+      tables[i] = grow(name, 10 * 3 ^ i)
+      places[i] = enter(tables[i], "key " .. i)
+      assert.is_true(places[i] >= 0)
+    end
+    local last = tables[4]
+    for i = 1, 4 do
+      assert.equal(1, in_flight(last, "key " .. i))
+      assert.is_true(enter(last, "key " .. i) >= 0)
+      assert.equal(-6, enter(last, "key " .. i))
+      C.gw_keyed_concurrency_leave(tables[i].keyed_concurrency, places[i])
+      assert.equal(1, in_flight(last, "key " .. i))
+      assert.is_true(enter(last, "key " .. i) >= 0)
+    end
+    for i = 1, 3 do C.gw_shared_release(tables[i]) end -- the last one keeps what it looks at
+    assert.equal(2, in_flight(last, "key 1"))
+    local again = grow(name, 10 * 3 ^ 4)
+    assert.equal(last, again)
+    assert.is_true(last.keyed_concurrency.older == nil) -- nobody is left there
+    C.gw_shared_release(again)
+    C.gw_shared_release(last)
+  end)
+
+  it("grows by twice at least, so that there are few tables", function()
+    local name, tables, different = fresh_name(), {}, {}
+    for i = 1, 100 do
+      tables[i] = grow(name, 100 + i)
+      enter(tables[i], "key " .. i)
+      different[tonumber(ffi.cast("uintptr_t", tables[i]))] = true
+    end
+    local count = 0
+    for _ in pairs(different) do count = count + 1 end
+    assert.equal(2, count)
+    for i = 1, 100 do C.gw_shared_release(tables[i]) end
+  end)
+end)
+
+describe("breakers by key in another table", function()
+  local function breakers(name, keys, failures)
+    local s, c = open(name, { kind = "breakers", keys = keys, failures = failures or 2, open_for = 10 })
+    return s, apply(s, c, 5 * SECOND)
+  end
+  local function of(s, key) return C.gw_breakers_of(s.breakers, key, #key, 5 * SECOND) end
+
+  for _, case in ipairs { { "larger", 200 }, { "smaller", 20 } } do
+    it(case[1] .. ": what is open stays open, what is half-open may be probed, failures stay counted", function()
+      local name = fresh_name()
+      local old = breakers(name, 100)
+      for i = 1, 60 do C.gw_breaker_success(of(old, "good " .. i), -2, 5 * SECOND) end
+      for i = 1, 10 do
+        for _ = 1, 2 do C.gw_breaker_failure(of(old, "open " .. i), -2, 5 * SECOND) end
+      end
+      C.gw_breaker_failure(of(old, "once"), -2, 5 * SECOND)
+      for _ = 1, 2 do C.gw_breaker_failure(of(old, "half"), -2, -5 * SECOND) end
+      assert.is_true(C.gw_breaker_allow(of(old, "half"), 20 * SECOND) >= 0)
+      local new, said = breakers(name, case[2])
+      assert.equal("", said)
+      assert.are_not.equal(old, new)
+      for i = 1, 10 do assert.equal(1, C.gw_breaker_state(of(new, "open " .. i), 6 * SECOND)) end
+      assert.equal(12, C.gw_breakers_count(new.breakers)) -- nothing is known of good ones
+      assert.equal(0, C.gw_breaker_failure(of(new, "other"), -2, 5 * SECOND))
+      assert.equal(1, C.gw_breaker_failure(of(new, "once"), -2, 5 * SECOND)) -- the second in a row
+      local half = of(new, "half")
+      assert.equal(2, C.gw_breaker_state(half, 20 * SECOND))
+      local ticket = C.gw_breaker_allow(half, 20 * SECOND)
+      assert.is_true(ticket >= 0)
+      assert.equal(-1, C.gw_breaker_allow(half, 20 * SECOND))
+      assert.equal(3, C.gw_breaker_success(half, ticket, 20 * SECOND))
+      C.gw_shared_release(old)
+      C.gw_shared_release(new)
+    end)
+  end
+
+  it("too small for all that are open: it holds what it can", function()
+    local name = fresh_name()
+    local old = breakers(name, 100)
+    for i = 1, 100 do
+      for _ = 1, 2 do C.gw_breaker_failure(of(old, "open " .. i), -2, 5 * SECOND) end
+    end
+    local new = breakers(name, 10)
+    assert.equal(10, C.gw_breakers_count(new.breakers))
+    C.gw_shared_release(old)
+    C.gw_shared_release(new)
+  end)
+end)
 
 it("another kind begins anew, and is said to", function()
   local name = fresh_name()
