@@ -286,18 +286,25 @@ static void write_opened(gw_page *p, gw_slice labels, const gw_upstream *u, cons
         gw_page_u64(p, labels, atomic_load_explicit(&e->breaker.opened, memory_order_relaxed));
 }
 
+static void write_closed(gw_page *p, gw_slice labels, const gw_upstream *u, const gw_endpoint *e, int64_t now)
+{
+    (void)now;
+    if (u->breaker_on)
+        gw_page_u64(p, labels, atomic_load_explicit(&e->breaker.closed, memory_order_relaxed));
+}
+
 static void write_probed_down(gw_page *p, gw_slice labels, const gw_upstream *u, const gw_endpoint *e, int64_t now)
 {
     (void)now;
     if (u->probe.on)
-        gw_page_u64(p, labels, e->active_downs);
+        gw_page_u64(p, labels, atomic_load_explicit(&e->active_downs, memory_order_relaxed));
 }
 
 static void write_probed_up(gw_page *p, gw_slice labels, const gw_upstream *u, const gw_endpoint *e, int64_t now)
 {
     (void)now;
     if (u->probe.on)
-        gw_page_u64(p, labels, e->active_ups);
+        gw_page_u64(p, labels, atomic_load_explicit(&e->active_ups, memory_order_relaxed));
 }
 
 static void write_endpoints(gw_page *p, const gw_generation *g, int64_t now)
@@ -317,6 +324,8 @@ static void write_endpoints(gw_page *p, const gw_generation *g, int64_t now)
     each_endpoint(&all, write_breaker);
     FAMILY(p, "gateway_breaker_opened", COUNTER, "Times the endpoint's breaker opened.");
     each_endpoint(&all, write_opened);
+    FAMILY(p, "gateway_breaker_closed", COUNTER, "Times the endpoint's breaker closed again.");
+    each_endpoint(&all, write_closed);
     FAMILY(p, "gateway_upstream_probed_down", COUNTER, "Times active probes took the endpoint out.");
     each_endpoint(&all, write_probed_down);
     FAMILY(p, "gateway_upstream_probed_up", COUNTER, "Times active probes let the endpoint in again.");

@@ -233,8 +233,9 @@ static void roster_release(void *object)
     gw_roster_free(object);
 }
 
-static void *dictionary_make(const gw_shared_config *c)
+static void *dictionary_make(const gw_shared_config *c, const gw_shared *old)
 {
+    (void)old;
     return gw_dictionary_new(c->bytes);
 }
 
