@@ -1,4 +1,5 @@
--- JSON, written only: what gateway.respond(status, table) and log fields need. Keys are sorted, so that equal tables give equal text.
+-- JSON (RFC 8259). Writing is plain Lua; keys are sorted, so that equal tables give equal text. Reading takes tokens from C
+-- (runtime/secure/json.h), strictly.
 
 local json = {}
 
@@ -123,6 +124,89 @@ function json.encode(value)
   local out = {}
   encode(value, 0, out)
   return table.concat(out)
+end
+
+-- ---- reading ----
+
+local OBJECT, OBJECT_END, ARRAY, ARRAY_END, KEY, STRING, NUMBER, TRUE, FALSE = 1, 2, 3, 4, 5, 6, 7, 8, 9 -- enum gw_json_kind
+
+local C, ffi, reader, room, room_bytes -- taken when something is read: writing does without
+
+local function load_reader()
+  C, ffi = require "gateway.ffi", require "ffi"
+  room, room_bytes = ffi.new("char[?]", 1024), 1024
+  reader = ffi.new("gw_json")
+end
+
+-- The last key or string.
+local function text_of(j, text)
+  if j.escaped == 0 then return text:sub(j.first + 1, j.first + j.bytes) end
+  if j.bytes <= room_bytes then return ffi.string(room, C.gw_json_unescape(j, room)) end
+  local large = ffi.new("char[?]", j.bytes)
+  return ffi.string(large, C.gw_json_unescape(j, large))
+end
+
+local function failed(at, why) return nil, ("JSON: %s, at byte %d"):format(why, at + 1) end
+
+--- The value of a JSON text. null is json.null; an empty array is one that is written as [] again. Of equal keys in an object the last
+--- counts, unless `unique` says that there may be none.
+---@param text string
+---@param options? { depth?: integer, unique?: boolean } depth: of nesting, at most (64; up to 256)
+---@return any value nil: it is no JSON
+---@return string? problem
+function json.decode(text, options)
+  if type(text) ~= "string" then error("json.decode: expected a string, found a " .. type(text), 2) end
+  if not C then load_reader() end
+  local depth, unique = options and options.depth or 64, options and options.unique
+  local j = reader
+  if C.gw_json_begin(j, text, #text, depth) < 0 then
+    error("json.decode: expected a depth from 0 to 256 and a text of at most 1 GB", 2)
+  end
+  local stack, top = {}, 0
+  local holder, is_object, key, count -- what is open, its next key, or how many items it has
+  local result
+  while true do
+    local kind, value = C.gw_json_next(j), nil
+    if kind == KEY then
+      key = text_of(j, text)
+      if unique and holder[key] ~= nil then return failed(j.first - 1, "a key that the object has already") end
+    else
+      if kind == STRING then
+        value = text_of(j, text)
+      elseif kind == NUMBER then
+        value = j.number
+      elseif kind == TRUE then
+        value = true
+      elseif kind == FALSE then
+        value = false
+      elseif kind == OBJECT or kind == ARRAY then
+        stack[top + 1], stack[top + 2], stack[top + 3], stack[top + 4] = holder or false, is_object or false, key or false, count or 0
+        top = top + 4
+        holder, is_object, key, count = {}, kind == OBJECT, nil, 0
+      elseif kind == OBJECT_END or kind == ARRAY_END then
+        value = holder
+        if kind == ARRAY_END and count == 0 then setmetatable(value, json.array_metatable) end
+        top = top - 4
+        holder, is_object, key, count = stack[top + 1], stack[top + 2], stack[top + 3], stack[top + 4]
+      elseif kind == 0 then
+        return result
+      elseif kind < 0 then
+        return failed(j.at, ffi.string(j.why))
+      else
+        value = json.null
+      end
+      if value ~= nil then
+        if not holder then
+          result = value
+        elseif is_object then
+          holder[key] = value
+        else
+          count = count + 1
+          holder[count] = value
+        end
+      end
+    end
+  end
 end
 
 return json

@@ -40,7 +40,7 @@ end
 
 --- The regex, or what is wrong with it.
 ---@param pattern string
----@param flags? string i: case does not matter; m: ^ and $ at line ends; s: . takes line ends; x: blanks and comments; u: UTF-8; a: anchored
+---@param flags? string i: any case; m: ^ and $ at line ends; s: . takes line ends; x: blanks and comments; u: UTF-8; a: anchored
 ---@return gateway.Regex? regex
 ---@return string? problem
 ---@return integer? at byte of the pattern, from 1

@@ -26,6 +26,8 @@ const gw_lua_size gw_api_sizes[] = {
     {"gw_lua_dictionary", sizeof(gw_lua_dictionary)},
     {"gw_lua_value", sizeof(gw_lua_value)},
     {"gw_lua_dictionary_stats", sizeof(gw_lua_dictionary_stats)},
+    {"gw_json", sizeof(gw_json)},
+    {"gw_regex_error", sizeof(gw_regex_error)},
     {NULL, 0},
 };
 

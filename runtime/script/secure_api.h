@@ -4,6 +4,7 @@
 
 #include "secure/base64.h"
 #include "secure/digest.h"
+#include "secure/json.h"
 #include "secure/key.h"
 #include "secure/owned.h"
 #include "secure/password.h"
