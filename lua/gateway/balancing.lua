@@ -297,6 +297,26 @@ local function same_endpoints(good, report, list)
   if not same then report("health: expected an object of the same endpoints in the same order (or leave them out here)") end
 end
 
+---@class gateway.BalancerOptions endpoints as a list, and these
+---@field [integer] string|table "a", or { "a", weight = 3, backup = true }
+---@field health? gateway.Health what takes endpoints out
+---@field name? string identity over reloads
+---@field two_choices? boolean of least_conn: the better of two, picked at random
+---@field virtual_nodes? integer of hash
+---@field load_factor? number of hash and maglev: no endpoint gets more than so many times its share
+---@field decay? number|string of ewma
+---@field error_penalty? number|string of ewma
+---@field clock? table|function for tests
+
+---@class gateway.balancer
+---@field round_robin fun(given: gateway.BalancerOptions): gateway.Balancer one after the other
+---@field weighted fun(given: gateway.BalancerOptions): gateway.Balancer smoothly, by weight
+---@field least_conn fun(given: gateway.BalancerOptions): gateway.Balancer the one with the fewest live requests for its weight
+---@field hash fun(given: gateway.BalancerOptions): gateway.Balancer consistent hashing on a ring
+---@field maglev fun(given: gateway.BalancerOptions): gateway.Balancer consistent hashing by a table
+---@field ewma fun(given: gateway.BalancerOptions): gateway.Balancer the quickest lately, of two picked at random
+---@field random fun(given: gateway.BalancerOptions): gateway.Balancer
+
 local function constructor(algorithm)
   local word = "balancer." .. algorithm
   local fields = { slow_start = { type = "duration" }, health = { type = "any" } }

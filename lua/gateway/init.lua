@@ -12,7 +12,6 @@ local upstream = require "gateway.upstream"
 local time = require "gateway.time"
 local check = require "gateway.check"
 
----@class gateway
 local gateway = {
   listen = settings.listen,
   admin = settings.admin,
@@ -69,7 +68,12 @@ return setmetatable(gateway, {
       return module
     end
     if later[name] then error(("gateway.%s is not available in this version"):format(name), 2) end
-    error("gateway: " .. check.unknown("name", name, gateway), 2)
+    local known = {}
+    for _, names in ipairs { gateway, by_hand, modules, later } do
+      for key in pairs(names) do known[key] = true end
+    end
+    error("gateway: " .. check.unknown("name", name, known), 2)
   end,
+  lazy = { by_hand, modules }, -- for types.lua, which names everything
   __newindex = function(_, name) error(("gateway.%s cannot be set"):format(tostring(name)), 2) end,
 })

@@ -10,6 +10,7 @@ local log = {}
 local write
 
 --- Gives the lines to someone else than stderr. Called by the gateway when it starts the library.
+---@package
 function log.bind(f)
   write = f
 end
@@ -29,18 +30,22 @@ local function line(level, message, fields)
   io.stderr:write(('{"level":"%s","message":%s%s}\n'):format(level, json.encode(message), members and "," .. members or ""))
 end
 
+--- A line for who looks for a mistake.
 ---@param message string
 ---@param fields? table<string, any>
 function log.debug(message, fields) line("debug", message, fields) end
 
+--- A line about what happens as it should.
 ---@param message string
 ---@param fields? table<string, any>
 function log.info(message, fields) line("info", message, fields) end
 
+--- A line about what somebody should look at.
 ---@param message string
 ---@param fields? table<string, any>
 function log.warn(message, fields) line("warn", message, fields) end
 
+--- A line about what went wrong.
 ---@param message string
 ---@param fields? table<string, any>
 function log.error(message, fields) line("error", message, fields) end

@@ -31,6 +31,9 @@ end
 
 ---@class gateway.Headers
 ---@field [string] string|nil names without regard to case; several fields of a name are joined with ", "
+---@field all fun(self: gateway.Headers, name: string): string[] all values of a field, one for each time that it stands there
+---@field add fun(self: gateway.Headers, name: string, value: string|number) adds a field beside those of the same name (Set-Cookie)
+---@field each fun(self: gateway.Headers): fun(): string?, string? for name, value in headers:each() do ... end
 
 -- Why C refused to set a field, at the line of who set it.
 local function refused(status, name, value, level)

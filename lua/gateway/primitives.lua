@@ -362,6 +362,7 @@ local function ticket_good(ticket)
   return type(ticket) == "number" and ticket >= 0 and ticket < 2 ^ 31
 end
 
+--- The try went well.
 ---@param ticket? integer
 function breaker_methods.success(self, ticket)
   if not istype(Breaker, self) then no_self("breaker:success()") end
@@ -373,6 +374,7 @@ function breaker_methods.success(self, ticket)
   C.gw_lua_breaker_success(self, ticket)
 end
 
+--- The try failed.
 ---@param ticket? integer
 function breaker_methods.failure(self, ticket)
   if not istype(Breaker, self) then no_self("breaker:failure()") end

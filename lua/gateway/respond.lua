@@ -129,7 +129,7 @@ respond.Split = Split
 
 --- Shares requests out by weight: gateway.split { { stable, weight = 95 }, { beta, weight = 5 } }. An arm is an upstream (or its name) or a
 --- response; a bare one has weight 1.
----@param arms table
+---@param arms (gateway.Upstream|gateway.Response|string|{ [1]: gateway.Upstream|gateway.Response|string, weight?: integer })[]
 ---@return gateway.Split
 function respond.split(arms)
   spec.declaring("gateway.split")

@@ -173,9 +173,10 @@ end
 route.declare = declare
 
 --- Declares a route. Patterns: "/api" (prefix on segments), "= /exact", "/users/:id", "/files/*rest", "/api*" (any continuation).
+---@overload fun(pattern: string, given: gateway.RouteOptions)
 ---@param pattern string
 ---@param given? gateway.RouteOptions the options, or give them in a second call: gateway.route "/api" { to = users }
----@return fun(options: gateway.RouteOptions)?
+---@return fun(options: gateway.RouteOptions)
 function route.route(pattern, given)
   spec.declaring("gateway.route")
   local source = spec.where()

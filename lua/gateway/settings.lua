@@ -44,6 +44,9 @@ end
 ---@field request_line? number|string longest request line: 414 past it (8 KB)
 ---@field body_bytes? number|string longest request body: 413 past it (10 MB)
 ---@field keep_encoded_slash? boolean let %2F in a path pass as it is (false: such a path is refused)
+
+--- gateway.limits { header_bytes = "32KB" }: bounds of what clients may send.
+---@type fun(given: gateway.Limits)
 settings.limits = table_setting("limits", limits)
 
 ---@class gateway.Timeouts
@@ -51,25 +54,28 @@ settings.limits = table_setting("limits", limits)
 ---@field idle? number|string between requests of a connection (75 s)
 ---@field body? number|string between two pieces of a request body (30 s)
 ---@field drain? number|string for the end of what is in flight at shutdown (30 s)
+
+--- gateway.timeouts { idle = 60 }: of the client's side.
+---@type fun(given: gateway.Timeouts)
 settings.timeouts = table_setting("timeouts", timeouts)
 
 ---@class gateway.Forwarding
 ---@field x_forwarded? boolean send X-Forwarded-For, -Proto, -Host (true)
 ---@field forwarded? boolean send Forwarded, RFC 7239 (false)
 ---@field via? string pseudonym to send in Via; none: no Via
-settings.forwarding = table_setting("forwarding", {
+
+local set_forwarding = table_setting("forwarding", {
   x_forwarded = { type = "boolean" }, forwarded = { type = "boolean" }, via = { type = "string" },
 })
 
-do
-  local set = settings.forwarding
-  function settings.forwarding(given)
-    set(given)
-    local via = spec.state.forwarding and spec.state.forwarding.via
-    if via and not via:find(check.token) then
-      spec.problem("gateway.forwarding: via: expected a pseudonym without spaces or separators, found " .. check.describe(via))
-      spec.state.forwarding.via = nil
-    end
+--- gateway.forwarding { forwarded = true }: what upstreams are told about the client.
+---@param given gateway.Forwarding
+function settings.forwarding(given)
+  set_forwarding(given)
+  local via = spec.state.forwarding and spec.state.forwarding.via
+  if via and not via:find(check.token) then
+    spec.problem("gateway.forwarding: via: expected a pseudonym without spaces or separators, found " .. check.describe(via))
+    spec.state.forwarding.via = nil
   end
 end
 

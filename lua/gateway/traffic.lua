@@ -45,6 +45,78 @@ local adaptive_fields = {
   least = count, most = count, samples = count,
 }
 
+---@alias gateway.Statuses (integer|string)[]|integer|string { 502, "503-504" }
+
+---@class gateway.ActiveHealth
+---@field path? string ("/")
+---@field method? string ("GET")
+---@field host? string
+---@field headers? table<string, string>
+---@field expect? gateway.Statuses ("200-299")
+---@field body? string text that the answer must hold
+---@field tcp? boolean connect only (false)
+---@field interval? number|string (2 s)
+---@field unhealthy_interval? number|string while it is out
+---@field timeout? number|string (1 s)
+---@field rise? integer successes in a row that bring it back (2)
+---@field fall? integer failures in a row that take it out (3)
+---@field jitter? number share of the interval (0.1)
+
+---@class gateway.PassiveHealth
+---@field window? number|string (30 s)
+---@field error_rate? number share of failures that takes an endpoint out (0.5)
+---@field min_requests? integer in the window, for a judgement (10)
+---@field eject_for? number|string the first time; longer each time
+
+---@class gateway.HealthOptions
+---@field active? gateway.ActiveHealth
+---@field passive? gateway.PassiveHealth|boolean
+---@field when_none_healthy? "try_all"|"refuse" fail open, or 503 ("try_all")
+---@field panic? integer percentage of healthy endpoints below which health is not looked at (0)
+---@field max_ejected? integer percentage that passive health may take out (50)
+
+---@class gateway.BreakerOptions
+---@field failures? integer in a row that open it
+---@field error_rate? number share of failures in the window that opens it
+---@field window? number|string
+---@field min_requests? integer
+---@field open_for? number|string (10 s)
+---@field growth? number open_for grows by this factor each time that a probe fails
+---@field open_most? number|string
+---@field probes? integer tries at a time while it is half-open (1)
+---@field lease? number|string after which a probe that never ended is given up
+---@field statuses? gateway.Statuses that count as failures
+
+---@class gateway.RetryOptions
+---@field attempts? integer in all (2)
+---@field on? ("connect"|"reset"|"timeout"|integer|string)[] ({ "connect", "reset", "502-504" })
+---@field budget? number|{ share?: number, minimum?: integer } share of requests that may be retries (0.2)
+---@field non_idempotent? boolean POST and PATCH, too (false)
+---@field per_try? number|string
+---@field backoff? number|string|{ base?: number|string, most?: number|string }
+---@field hedge? number|string a second try is sent when the first has not answered after this
+---@field body? number|string longest request body that is kept for another try (64 KB)
+
+---@class gateway.AdaptiveConcurrency
+---@field interval? number|string
+---@field tolerance? number
+---@field initial? integer
+---@field least? integer
+---@field most? integer
+---@field samples? integer
+
+---@class gateway.TrafficOptions
+---@field balance? "round_robin"|"weighted"|"least_conn"|"hash"|"maglev"|"ewma"|"random"
+---@field hash_on? string|fun(request: gateway.Request): string|number|nil "ip", "path", "header:NAME", "cookie:NAME", "query:NAME"
+---@field load_factor? number no endpoint gets more than so many times its share, with hash and maglev
+---@field virtual_nodes? integer with hash
+---@field two_choices? boolean with least_conn
+---@field slow_start? number|string until an endpoint that is back gets its whole share
+---@field health? gateway.HealthOptions
+---@field breaker? gateway.BreakerOptions|boolean one for each endpoint
+---@field retry? gateway.RetryOptions|boolean
+---@field concurrency? integer|"adaptive"|gateway.AdaptiveConcurrency requests in flight for each endpoint
+
 local balances = { "round_robin", "weighted", "least_conn", "hash", "maglev", "ewma", "random" }
 
 --- The descriptions of these options, for the table of an upstream's options.

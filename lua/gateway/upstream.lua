@@ -19,6 +19,30 @@ upstream.Upstream = Upstream
 
 local example = 'gateway.upstream "%s" { "127.0.0.1:8080" }'
 
+---@class gateway.Endpoint
+---@field [1] string "HOST:PORT" or "unix:/path"
+---@field weight? integer share of the requests (1)
+---@field resolve? number|string how often a name is looked up again; without it once, and all its addresses are taken
+---@field backup? boolean only used when no other endpoint can be had (false)
+
+---@class gateway.UpstreamTimeouts
+---@field connect? number|string (5 s)
+---@field first_byte? number|string from the request's end to the answer's first byte (30 s)
+---@field idle? number|string between two pieces of an answer (30 s)
+---@field total? number|string of an exchange; 0: none (30 s)
+---@field tunnel? number|string between two pieces of an upgraded connection (1 h)
+
+---@class gateway.Pool
+---@field idle? integer idle connections kept, of each worker (100)
+---@field idle_for? number|string how long (90 s)
+---@field requests? integer of one connection; 0: no bound (10000)
+
+---@class gateway.UpstreamOptions: gateway.TrafficOptions endpoints as a list, and these
+---@field [integer] string|gateway.Endpoint
+---@field timeouts? gateway.UpstreamTimeouts
+---@field pool? gateway.Pool
+---@field host? string sent as Host in place of the client's
+
 local fields = {
   timeouts = {
     type = "table",
@@ -173,9 +197,10 @@ end
 upstream.declare = declare
 
 --- Declares an upstream. Endpoints are "HOST:PORT", "unix:/path" or { "HOST:PORT", weight = 3, resolve = 5 }.
+---@overload fun(name: string, given: gateway.UpstreamOptions): gateway.Upstream
 ---@param name string
----@param given? table the options, or give them in a second call: gateway.upstream "users" { ... }
----@return gateway.Upstream|fun(options: table): gateway.Upstream
+---@param given? gateway.UpstreamOptions the options, or give them in a second call: gateway.upstream "users" { ... }
+---@return fun(options: gateway.UpstreamOptions): gateway.Upstream
 function upstream.upstream(name, given)
   spec.declaring("gateway.upstream")
   local source = spec.where()

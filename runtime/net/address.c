@@ -223,6 +223,17 @@ bool gw_address_equal(const gw_address *a, const gw_address *b)
     }
 }
 
+bool gw_address_is_local(const gw_address *a)
+{
+    if (a->any.sa_family == AF_UNIX)
+        return true;
+    gw_ip ip = gw_ip_of(a);
+    if (memcmp(ip.bytes, mapped, sizeof mapped) == 0)
+        return ip.bytes[12] == 127;
+    static const uint8_t one[16] = {[15] = 1};
+    return memcmp(ip.bytes, one, sizeof one) == 0;
+}
+
 gw_ip gw_ip_of(const gw_address *a)
 {
     gw_ip ip = {{0}};

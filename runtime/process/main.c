@@ -8,8 +8,23 @@
 #include "script/script.h"
 #include <stdlib.h>
 
+/* A message's further lines begin with a tab. */
+static unsigned messages_in(const char *text)
+{
+    unsigned count = 0;
+    for (const char *at = text; at && *at; at += strcspn(at, "\n"), at += *at == '\n')
+        count += *at != '\t';
+    return count;
+}
+
+static void print_count(const char *word, unsigned count)
+{
+    if (count)
+        fprintf(stderr, "%u %s%s", count, word, count == 1 ? "" : "s");
+}
+
 /* Loads as a reload would, without sockets or workers. NULL: refused, why stands on stderr. */
-static gw_generation *load_to_look(const char *script)
+static gw_generation *load_to_look(const char *script, bool count)
 {
     gw_registry_init(1);
     char *found = NULL, *noted = NULL;
@@ -17,18 +32,21 @@ static gw_generation *load_to_look(const char *script)
     gw_generation *g = gw_load_script(script, 0, &found, &noted);
     gw_lines_take(&errors, found);
     gw_lines_take(&warnings, noted);
-    if (g && !gw_generation_accept(g, &errors)) {
-        gw_generation_free(g, NULL, NULL);
-        g = NULL;
-    }
     if (!g)
         fputs(errors.text ? errors.text : "gateway: memory is out\n", stderr);
     if (warnings.text) {
         for (const char *at = warnings.text; *at;) {
             int len = (int)(strchrnul(at, '\n') - at);
-            fprintf(stderr, "warning: %.*s\n", len, at);
+            fprintf(stderr, "%s%.*s\n", *at == '\t' ? "" : "warning: ", len, at);
             at += at[len] ? len + 1 : len;
         }
+    }
+    if (count && (errors.text || warnings.text)) {
+        print_count("error", messages_in(errors.text));
+        if (errors.text && warnings.text)
+            fputs(", ", stderr);
+        print_count("warning", messages_in(warnings.text));
+        fputc('\n', stderr);
     }
     gw_lines_clear(&errors);
     gw_lines_clear(&warnings);
@@ -43,7 +61,7 @@ static int written(FILE *f, int status)
 
 static int check(const char *script)
 {
-    gw_generation *g = load_to_look(script);
+    gw_generation *g = load_to_look(script, true);
     if (!g)
         return EXIT_FAILURE;
     printf("ok: %u route%s, %u upstream%s, %u listener%s\n", g->route_count, g->route_count == 1 ? "" : "s", g->upstream_count,
@@ -54,12 +72,25 @@ static int check(const char *script)
 
 static int routes(const char *script)
 {
-    gw_generation *g = load_to_look(script);
+    gw_generation *g = load_to_look(script, false);
     if (!g)
         return EXIT_FAILURE;
     gw_script_print_routes(g, stdout);
     gw_generation_free(g, NULL, NULL);
     return written(stdout, EXIT_SUCCESS);
+}
+
+/* A command that is written in Lua. */
+static int in_lua(const char *module, const char *word)
+{
+    char *text = NULL;
+    bool good = gw_script_command(module, word, &text);
+    if (good)
+        fputs(text, stdout);
+    else
+        fprintf(stderr, "gateway: %s\n", text ? text : "not enough memory");
+    free(text);
+    return good ? written(stdout, EXIT_SUCCESS) : EXIT_FAILURE;
 }
 
 int main(int argc, char *argv[])
@@ -75,6 +106,10 @@ int main(int argc, char *argv[])
         return check(options.script);
     case GW_COMMAND_ROUTES:
         return routes(options.script);
+    case GW_COMMAND_PLUGINS:
+        return in_lua("gateway.plugin_docs", options.script);
+    case GW_COMMAND_TYPES:
+        return in_lua("gateway.types", options.script);
     default:
         return written(stdout, EXIT_SUCCESS);
     }

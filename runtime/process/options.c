@@ -6,6 +6,8 @@ static const char main_help[] = "gateway: an API gateway that is scripted in Lua
                                 "  gateway [run] SCRIPT     run it in the foreground\n"
                                 "  gateway check SCRIPT     load it as a reload would, and say what is wrong with it\n"
                                 "  gateway routes SCRIPT    print the routes in the order in which they are tried\n"
+                                "  gateway plugins [NAME]   what plugins there are, or what one of them takes\n"
+                                "  gateway types FOLDER     write definitions for your editor\n"
                                 "  gateway --version        print the version\n"
                                 "  gateway COMMAND --help   say more about a command\n"
                                 "\n"
@@ -51,14 +53,39 @@ static const char routes_help[] = "usage: gateway routes SCRIPT\n"
                                   "example:\n"
                                   "  gateway routes gateway.lua\n";
 
+static const char plugins_help[] = "usage: gateway plugins [NAME]\n"
+                                   "\n"
+                                   "Without NAME: every plugin that a script in this folder finds, and where. With it:\n"
+                                   "what the plugin does, and its options with their types and defaults.\n"
+                                   "\n"
+                                   "Plugins are looked for in plugins/ beside the script, in the folders of the\n"
+                                   "environment variable GATEWAY_PLUGINS (a:b), and among the shipped ones.\n"
+                                   "\n"
+                                   "exit status: 0, or 1 when there is no such plugin or it cannot be loaded, 2 for\n"
+                                   "wrong usage.\n"
+                                   "\n"
+                                   "example:\n"
+                                   "  gateway plugins key-auth\n";
+
+static const char types_help[] = "usage: gateway types FOLDER\n"
+                                 "\n"
+                                 "Writes FOLDER/gateway.lua: the types and descriptions of all that scripts can use,\n"
+                                 "for editors that read LuaCATS (lua-language-server), and says how to tell them.\n"
+                                 "\n"
+                                 "exit status: 0, or 1 when the file cannot be written, 2 for wrong usage.\n"
+                                 "\n"
+                                 "example:\n"
+                                 "  mkdir -p types && gateway types types\n";
+
 static const struct {
     const char *word;
     enum gw_command command;
     const char *help;
+    const char *takes; /* the word behind it; NULL: it may be left out */
 } commands[] = {
-    {"run", GW_COMMAND_RUN, run_help},
-    {"check", GW_COMMAND_CHECK, check_help},
-    {"routes", GW_COMMAND_ROUTES, routes_help},
+    {"run", GW_COMMAND_RUN, run_help, "SCRIPT"},          {"check", GW_COMMAND_CHECK, check_help, "SCRIPT"},
+    {"routes", GW_COMMAND_ROUTES, routes_help, "SCRIPT"}, {"plugins", GW_COMMAND_PLUGINS, plugins_help, NULL},
+    {"types", GW_COMMAND_TYPES, types_help, "FOLDER"},
 };
 
 static bool is(const char *word, const char *a, const char *b)
@@ -76,10 +103,20 @@ static int wrong(FILE *err, const char *what, const char *word, const char *comm
     return GW_INVALID;
 }
 
+/* `format` takes what the command wants, and a word. */
+__attribute__((format(printf, 2, 0))) static int wrong_word(FILE *err, const char *format, const char *takes, const char *word,
+                                                            const char *command)
+{
+    fprintf(err, "gateway: ");
+    fprintf(err, format, takes ? takes : "NAME", word);
+    fprintf(err, "try: gateway %s%s--help\n", command ? command : "", command ? " " : "");
+    return GW_INVALID;
+}
+
 int gw_options_parse(int argc, char *const argv[], gw_options *options, FILE *out, FILE *err)
 {
     *options = (gw_options){.command = GW_COMMAND_RUN};
-    const char *help = main_help, *command = NULL;
+    const char *help = main_help, *command = NULL, *takes = "SCRIPT";
     int at = 1;
     if (argc > 1) {
         for (size_t i = 0; i < GW_COUNT(commands); i++) {
@@ -87,6 +124,7 @@ int gw_options_parse(int argc, char *const argv[], gw_options *options, FILE *ou
                 options->command = commands[i].command;
                 help = commands[i].help;
                 command = commands[i].word;
+                takes = commands[i].takes;
                 at = 2;
             }
         }
@@ -109,15 +147,15 @@ int gw_options_parse(int argc, char *const argv[], gw_options *options, FILE *ou
         } else if (options->script) {
             if (!command && !strpbrk(options->script, "./"))
                 return wrong(err, "unknown command", options->script, NULL);
-            return wrong(err, "one SCRIPT is expected, found a second one,", word, command);
+            return wrong_word(err, "one %s is expected, found a second one, \"%s\"\n", takes, word, command);
         } else if (word[0] == '\0') {
-            return wrong(err, "SCRIPT is an empty word", NULL, command);
+            return wrong_word(err, "%s is an empty word%s\n", takes, "", command);
         } else {
             options->script = word;
         }
     }
-    if (!options->script)
-        return wrong(err, command ? "a SCRIPT is expected behind the command" : "a SCRIPT or a command is expected", NULL,
-                     command);
+    if (!options->script && takes)
+        return command ? wrong_word(err, "a %s is expected behind the command%s\n", takes, "", command)
+                       : wrong(err, "a SCRIPT or a command is expected", NULL, NULL);
     return GW_OK;
 }

@@ -11,11 +11,18 @@
 
 #define GW_EXIT_USAGE 2 /* wrong words on the command line */
 
-enum gw_command { GW_COMMAND_DONE /* help or version was printed */, GW_COMMAND_RUN, GW_COMMAND_CHECK, GW_COMMAND_ROUTES };
+enum gw_command {
+    GW_COMMAND_DONE /* help or version was printed */,
+    GW_COMMAND_RUN,
+    GW_COMMAND_CHECK,
+    GW_COMMAND_ROUTES,
+    GW_COMMAND_PLUGINS,
+    GW_COMMAND_TYPES
+};
 
 typedef struct gw_options {
     enum gw_command command;
-    const char *script;
+    const char *script; /* of plugins: NAME, or NULL; of types: FOLDER */
 } gw_options;
 
 /* 0: go on with *options. GW_INVALID: the words were wrong, why stands on `err`; exit with GW_EXIT_USAGE. */

@@ -185,30 +185,6 @@ bool gw_reloads_clear(gw_supervisor *s)
 
 /* ---- taking a generation up ---- */
 
-static bool is_loopback(const gw_address *a)
-{
-    if (a->any.sa_family == AF_UNIX)
-        return true;
-    gw_ip ip = gw_ip_of(a);
-    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    if (memcmp(ip.bytes, mapped, sizeof mapped) == 0)
-        return ip.bytes[12] == 127;
-    static const uint8_t one[16] = {[15] = 1};
-    return memcmp(ip.bytes, one, sizeof one) == 0;
-}
-
-bool gw_generation_accept(const gw_generation *g, gw_lines *errors)
-{
-    if (!g->admin.text.ptr || is_loopback(&g->admin.at))
-        return true;
-    gw_lines_add(errors,
-                 "%.*s: gateway.admin \"%.*s\" can be reached from other machines, and the admin address asks nobody who they "
-                 "are: expected "
-                 "a loopback address (\"127.0.0.1:PORT\", \"[::1]:PORT\") or \"unix:/path\"\n",
-                 (int)g->admin.source.len, g->admin.source.ptr, (int)g->admin.text.len, g->admin.text.ptr);
-    return false;
-}
-
 static void log_serving(gw_supervisor *s, const gw_listening_change *change)
 {
     const gw_generation *g = s->live->g;
@@ -240,8 +216,6 @@ bool gw_generation_apply(gw_supervisor *s, gw_generation *g, gw_lines *errors)
     gw_admin_change admin = {0};
     gw_logging_change logging = {0};
     gw_live *live = NULL;
-    if (!gw_generation_accept(g, errors))
-        goto refused;
     if (!gw_listening_prepare(s, g, &listening, errors))
         goto refused;
     if (!gw_admin_prepare(s->admin, &g->admin, &admin, errors))

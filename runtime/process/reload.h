@@ -52,8 +52,6 @@ bool gw_reloads_clear(struct gw_supervisor *s);
 /* Puts a generation in place, in this order: new sockets are bound, the pointer is swapped, new listeners accept, the old generation
  * retires, old listeners close. Also the first one. False: refused, why is appended to `errors`, nothing changed, and g is freed. */
 bool gw_generation_apply(struct gw_supervisor *s, gw_generation *g, gw_lines *errors);
-/* What the process floor has against it without touching a socket: for `gateway check` too. */
-bool gw_generation_accept(const gw_generation *g, gw_lines *errors);
 
 /* One log line with lines of text as its JSON array `member`. */
 void gw_reload_log_lines(struct gw_supervisor *s, enum gw_log_level level, const char *message, const char *member,

@@ -63,8 +63,8 @@ bool gw_spec_boolean(lua_State *L, int at, const char *name, bool missing)
 
 /* ---- settings ---- */
 
-/* A listening address from the table at the top of the stack. */
-static void build_listen(gw_builder *b, gw_listen_spec *out, const char *word)
+/* A listening address from the table at the top of the stack. False: it is none (told). */
+static bool build_listen(gw_builder *b, gw_listen_spec *out, const char *word)
 {
     int at = lua_gettop(b->L);
     out->text = gw_spec_string(b, at, "at");
@@ -74,12 +74,13 @@ static void build_listen(gw_builder *b, gw_listen_spec *out, const char *word)
     const char *reason = NULL;
     int kind = gw_address_parse(out->text, -1, &out->at, &name, &port, &reason);
     if (kind == GW_ADDRESS_NUMERIC)
-        return;
+        return true;
     if (kind == GW_ADDRESS_NAME)
         reason = "that is a name";
     gw_messages_add(b->errors,
                     "%s: %s: expected an address such as \"0.0.0.0:8080\", \":8080\" or \"unix:/path\", found \"%s\" (%s)",
                     out->source.ptr, word, out->text.ptr, reason);
+    return false;
 }
 
 static void build_listens(gw_builder *b, int at)
@@ -103,7 +104,12 @@ static void build_listens(gw_builder *b, int at)
         lua_pop(L, 1);
     }
     if (gw_spec_table(L, at, "admin")) {
-        build_listen(b, &g->admin, "gateway.admin");
+        if (build_listen(b, &g->admin, "gateway.admin") && !gw_address_is_local(&g->admin.at))
+            gw_messages_add(
+                b->errors,
+                "%s: gateway.admin \"%s\" can be reached from other machines, and the admin address asks nobody who they "
+                "are: expected a loopback address (\"127.0.0.1:PORT\", \"[::1]:PORT\") or \"unix:/path\"",
+                g->admin.source.ptr, g->admin.text.ptr);
         lua_pop(L, 1);
     }
 }

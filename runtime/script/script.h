@@ -18,6 +18,11 @@ gw_generation *gw_script_load(const char *path, const gw_load_options *options, 
 /* The routes as `gateway routes` prints them, to a FILE. */
 void gw_script_print_routes(const gw_generation *g, void *file);
 
+/* Commands that are written in Lua: runs module.run({ word, folder, shipped, list, library }) in a fresh state, where `word` (NULL: none) is
+ * what the command was given and folder is the present one. What it returns is malloc'ed and in *text: true, to be printed; false, what
+ * was wrong. */
+bool gw_script_command(const char *module, const char *word, char **text);
+
 /* What watching needs when a load was refused and there is no generation: the files that the last load read, NULL-ended; valid until
  * the next load. */
 const char *const *gw_script_last_files(void);

@@ -1,24 +1,22 @@
 /* Where plugins are, as Lua asks: shipped("plugins/cors.lua") → the text of one that is in the program, or nil; shipped() → the paths of
- * all; list(folder) → the names in a folder, or nil. */
+ * all; library(path) likewise for "lua/gateway/init.lua" and so on; list(folder) → the names in a folder, or nil. */
 #include "script/embedded.h"
 #include "script/state.h"
 #include <dirent.h>
 #include <lauxlib.h>
 
-static const char *path_of(const struct gw_embedded *file)
-{
-    return strncmp(file->chunk, "@plugins/", 9) == 0 ? file->chunk + 1 : NULL;
-}
-
-static int lua_shipped(lua_State *L)
+/* Upvalue: the folder, as in "plugins/". */
+static int lua_embedded(lua_State *L)
 {
     const char *wanted = luaL_optstring(L, 1, NULL);
+    size_t len;
+    const char *folder = lua_tolstring(L, lua_upvalueindex(1), &len);
     int count = 0;
     if (!wanted)
         lua_newtable(L);
     for (size_t i = 0; i < gw_embedded_count; i++) {
-        const char *path = path_of(&gw_embedded_files[i]);
-        if (!path)
+        const char *path = gw_embedded_files[i].chunk + 1;
+        if (strncmp(path, folder, len) != 0)
             continue;
         if (!wanted) {
             lua_pushstring(L, path);
@@ -33,7 +31,14 @@ static int lua_shipped(lua_State *L)
 
 void gw_push_shipped(lua_State *L)
 {
-    lua_pushcfunction(L, lua_shipped);
+    lua_pushliteral(L, "plugins/");
+    lua_pushcclosure(L, lua_embedded, 1);
+}
+
+void gw_push_library(lua_State *L)
+{
+    lua_pushliteral(L, "lua/gateway/");
+    lua_pushcclosure(L, lua_embedded, 1);
 }
 
 #define LIST_BYTES (256u << 10) /* names of more are left out */

@@ -39,7 +39,8 @@ int gw_script_prepare(gw_state *s, gw_generation *g, int results);
 /* For the library: functions that write a log line and read the clock, pushed on the stack. */
 void gw_push_log(lua_State *L, gw_state *s);
 void gw_push_now(lua_State *L);
-void gw_push_shipped(lua_State *L);     /* shipped.c: shipped(path) */
+void gw_push_shipped(lua_State *L); /* shipped.c: shipped(path) */
+void gw_push_library(lua_State *L);
 void gw_push_list_folder(lua_State *L); /* list(folder) */
 
 /* Pushes what a reference of state->anchors is to. */

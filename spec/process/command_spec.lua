@@ -30,6 +30,8 @@ describe("wrong usage ends with 2, says why and where help is:", function()
     { "two scripts", { "check", "a.lua", "b.lua" }, 'one SCRIPT is expected, found a second one, "b.lua"' },
     { "two scripts and no command", { "a.lua", "b.lua" }, 'one SCRIPT is expected, found a second one, "b.lua"' },
     { "an empty word", { "check", "" }, "SCRIPT is an empty word" },
+    { "two plugins", { "plugins", "a", "b" }, 'one NAME is expected, found a second one, "b"' },
+    { "types without a folder", { "types" }, "a FOLDER is expected behind the command" },
   } do
     it(case[1], function()
       local got = run(case[2])
@@ -48,6 +50,8 @@ describe("help goes to stdout, with an example, and ends with 0:", function()
     { "of run", { "run", "--help" }, "usage: gateway [run] SCRIPT" },
     { "of check", { "check", "--help" }, "usage: gateway check SCRIPT" },
     { "of routes", { "routes", "-h" }, "usage: gateway routes SCRIPT" },
+    { "of plugins", { "plugins", "--help" }, "usage: gateway plugins [NAME]" },
+    { "of types", { "types", "--help" }, "usage: gateway types FOLDER" },
     { "even behind a script", { "check", "main.lua", "--help" }, "usage: gateway check SCRIPT" },
   } do
     it(case[1], function()
@@ -60,7 +64,8 @@ describe("help goes to stdout, with an example, and ends with 0:", function()
   end
 
   it("no line is too long for a terminal", function()
-    for _, args in ipairs { { "--help" }, { "run", "--help" }, { "check", "--help" }, { "routes", "--help" } } do
+    for _, args in ipairs { { "--help" }, { "run", "--help" }, { "check", "--help" }, { "routes", "--help" },
+      { "plugins", "--help" }, { "types", "--help" } } do
       for line in run(args).stdout:gmatch("[^\n]+") do assert.is_true(#line <= 88, line) end
     end
   end)
@@ -98,12 +103,41 @@ gateway.route "/x" { to = "nobody", nonsense = true }
     assert.equal(1, got.code)
     assert.equal("", got.stdout)
     local said = {}
-    for line in got.stderr:gmatch("[^\n]+") do
+    local errors, last = got.stderr:match("^(.*\n)([^\n]*)\n$")
+    assert.equal("4 errors", last)
+    for line in errors:gmatch("[^\n]+") do
       local number = line:match("/main%.lua:(%d+): ")
       assert.truthy(number, line)
       said[tonumber(number)] = (said[tonumber(number)] or 0) + 1
     end
     assert.same({ [2] = 1, [3] = 1, [4] = 2 }, said)
+  end)
+
+  it("says errors in the order of the lines, whoever finds them, and warnings apart", function()
+    local got = run({ "check", "${dir}/main.lua" }, { script = [[
+local gateway = require "gateway"
+gateway.load "routes.yaml"
+gateway.admin "0.0.0.0:9901"
+gateway.upstream "u" { "10.0.0.1:x" }
+gateway.workers "many"
+gateway.use { gateway.plugin("old", { number = 5 }) }
+local function f() error("no luck") end
+f()
+gateway.workers "more"
+]], files = {
+      ["routes.yaml"] = "routes:\n  - path: /\n    to: { respond: 200 }\n    use:\n      - plugin: old\n        config:\n"
+        .. "          count: x\n  - path: x\n",
+      ["plugins/old.lua"] = [[return { name = "old", schema = { count = { type = "integer", renamed_from = "number" } },
+        new = function() return function(_, next) return next() end end }]],
+    } })
+    assert.equal(1, got.code)
+    local lines = {}
+    for line in got.stderr:gmatch("[^\n]+") do lines[#lines + 1] = line:gsub("^(%a*:? ?)/[^:]*/", "%1") end
+    for i, start in ipairs { "main.lua:3: ", "main.lua:4: ", "main.lua:5: ", "main.lua:7: no luck", "\tstack traceback:", "\t", "\t",
+      "routes.yaml:7: ", "routes.yaml:8: ", "warning: main.lua:6: ", "6 errors, 1 warning" } do
+      assert.equal(start, (lines[i] or ""):sub(1, #start), got.stderr)
+    end
+    assert.equal(11, #lines)
   end)
 
   for _, case in ipairs {
@@ -139,6 +173,72 @@ gateway.route "/x" { to = "nobody", nonsense = true }
     local got = run({ "check", g.dir .. "/main.lua" })
     assert.same({ 0, "" }, { got.code, got.stderr })
     g:stop()
+  end)
+end)
+
+describe("plugins", function()
+  local files = {
+    ["plugins/good.lua"] = [[return { name = "good", version = "1.2.3", description = "Does good.", schema = {
+      keys = { type = "map", of = "string", required = true, secret = true, description = "who may", example = { abc = "alice" } },
+      rules = { type = "list", of = { fields = { wait = { type = "duration", default = "5s" } } } } }, new = print }]],
+    ["plugins/bad.lua"] = "return {",
+    ["more/good/init.lua"] = "",
+  }
+  local function plugins(name)
+    return run({ "plugins", name }, { files = files, inside = true, env = { GATEWAY_PLUGINS = "more" } })
+  end
+
+  it("are listed with where they are", function()
+    local got = plugins()
+    assert.same({ 0, "" }, { got.code, got.stderr })
+    local text = got.stdout
+    assert.truthy(text:find("\ngood +1%.2%.3 +plugins/good%.lua +Does good%.\ngood +more/good/init%.lua +%(hidden"), text)
+    assert.truthy(text:find("\nbad +%- +plugins/bad%.lua +cannot be loaded: see gateway plugins bad"), text)
+  end)
+
+  it("say what they take", function()
+    local got = plugins "good"
+    assert.same({ 0, "" }, { got.code, got.stderr })
+    assert.equal([[
+good 1.2.3  plugins/good.lua
+Does good.
+
+options:
+  keys: a map from names to strings -- required, secret
+      who may
+      for example keys = { abc = "alice" }
+  rules: a list of tables
+  rules[].wait: a duration -- default "5s"
+
+example:
+  use = { gateway.plugin("good", { keys = { abc = "alice" } }) }
+]], got.stdout)
+  end)
+
+  it("that are not there, or wrong, end with 1", function()
+    local got = plugins "goood"
+    assert.same({ 1, "", 'gateway: plugin "goood": not found (did you mean "good"?); looked in plugins, more, the shipped ones\n' },
+      { got.code, got.stdout, got.stderr })
+    got = plugins "bad"
+    assert.same({ 1, "", "gateway: plugin \"bad\": plugins/bad.lua:1: unexpected symbol near '<eof>'\n" },
+      { got.code, got.stdout, got.stderr })
+  end)
+end)
+
+describe("types", function()
+  it("are written where they are wanted", function()
+    local folder = os.tmpname()
+    os.remove(folder)
+    assert(os.execute("mkdir " .. folder))
+    finally(function() os.execute("rm -r " .. folder) end)
+    local got = run { "types", folder .. "/" }
+    assert.same({ 0, "" }, { got.code, got.stderr })
+    assert.truthy(got.stdout:find('"workspace.library": ["' .. folder .. '"]', 1, true), got.stdout)
+    local definitions = assert(loadfile(folder .. "/gateway.lua"))()
+    assert.equal("function", type(definitions.route))
+    got = run { "types", folder .. "/missing" }
+    assert.equal(1, got.code)
+    assert.truthy(got.stderr:find("cannot write .*/missing/gateway.lua: No such file"), got.stderr)
   end)
 end)
 

@@ -296,6 +296,10 @@ function gateway.command(options)
   options.script = options.script or ""
   local self = prepare(options)
   local argv = { gateway.binary() }
+  if options.inside then -- the command stands in the folder of its files
+    local binary = argv[1]:sub(1, 1) == "/" and argv[1] or os.getenv("PWD") .. "/" .. argv[1]
+    argv = { "/bin/sh", "-c", 'cd "$0" && exec "$@"', self.dir, binary }
+  end
   for _, arg in ipairs(options.args) do argv[#argv + 1] = self:fill(arg) end
   self.pid = assert(sys.spawn { argv = argv, env = environment(self.dir, options.env), stdout = self.dir .. "/stdout",
     stderr = self.dir .. "/stderr" })
