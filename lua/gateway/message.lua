@@ -372,7 +372,8 @@ local answer_failures = {
   [TIMEOUT] = "it did not come in time",
 }
 
---- The whole response body; waits until it is there. It is then sent from memory instead of being streamed.
+--- The whole response body; waits until it is there. It is then sent from memory instead of being streamed. One that is longer than `most`
+--- streams after all, what was read of it first.
 ---@param most? number|string bytes to take at most, if less than the route's limit
 ---@return string? body
 ---@return string? problem

@@ -187,14 +187,13 @@ void gw_forward_respond(gw_exchange *x)
 {
     gw_engine *e = x->engine;
     gw_response *r = &x->response;
-    if (x->answer_status < 0 && !x->body_replaced) { /* a part of the body was taken for Lua and is gone */
+    bool begun = x->answer_status == GW_LIMIT && x->answer_text_len; /* too long for the script: it streams after all */
+    if (x->answer_status < 0 && !x->body_replaced && !begun) {       /* a part of the body was taken for Lua and is gone */
         if (x->answer_status == GW_NOMEM) {
             gw_forward_out_of_memory(x);
             return;
         }
-        gw_forward_failed(x, 502,
-                          x->answer_status == GW_LIMIT ? "response body too large for the script" : "response body broke off",
-                          GW_FAULT_OURS);
+        gw_forward_failed(x, 502, "response body broke off", GW_FAULT_OURS);
         return;
     }
     if (x->body_replaced || ((r->status == 204 || r->status == 304) && x->out.framing != GW_FRAMING_NONE)) {

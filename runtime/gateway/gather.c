@@ -24,9 +24,9 @@ static int text_add(char **text, size_t *len, size_t *cap, uint64_t most, const 
     return GW_OK;
 }
 
-static uint64_t bound(const gw_exchange *x, uint64_t most)
+static uint64_t bound(uint64_t limit, uint64_t most)
 {
-    most = x->body_limit < most ? x->body_limit : most;
+    most = limit < most ? limit : most;
     return most < SIZE_MAX / 4 ? most : SIZE_MAX / 4;
 }
 
@@ -107,7 +107,7 @@ int gw_exchange_body(gw_exchange *x, uint64_t most)
         return x->body_kept ? GW_OK : x->body_status;
     if (x->request_sent)
         return GW_INVALID;
-    x->body_most = bound(x, most);
+    x->body_most = bound(x->body_limit, most);
     if (x->in.framing == GW_FRAMING_LENGTH && x->request.content_length > x->body_most)
         return x->body_status = GW_LIMIT;
     int status = gather_take(x);
@@ -164,12 +164,17 @@ static int answer_take(gw_exchange *x)
         if (used < 0)
             return (int)used;
         int status = text_add(&x->answer_text, &x->answer_text_len, &x->answer_text_cap, x->answer_most, at, data);
+        bool spill = status == GW_LIMIT; /* it goes out all the same, what was taken first: a buffer more than the bound */
+        if (spill)
+            status = text_add(&x->answer_text, &x->answer_text_len, &x->answer_text_cap, UINT64_MAX, at, data);
         if (status != GW_OK)
             return status;
         if (!x->out.done)
             b->end = b->start; /* all was used: the room is free again */
         else
             b->start += (uint32_t)used;
+        if (spill)
+            return GW_LIMIT;
     }
     return x->out.done ? GW_OK : GW_AGAIN;
 }
@@ -202,7 +207,7 @@ int gw_exchange_response_body(gw_exchange *x, uint64_t most)
         return GW_OK;
     if (x->answer_status < 0 || !x->up || x->switching)
         return x->answer_status < 0 ? x->answer_status : GW_INVALID;
-    x->answer_most = bound(x, most);
+    x->answer_most = bound(x->route->body_bytes, most);
     if (x->out.framing == GW_FRAMING_LENGTH && x->response.content_length > x->answer_most)
         return GW_LIMIT; /* nothing of it is taken: it can still stream */
     int status = answer_take(x);

@@ -161,11 +161,13 @@ bool gw_relay_response(gw_exchange *x, gw_slice head)
     gw_engine *e = x->engine;
     gw_upconn *up = x->up;
     gw_buffer *b = up->in;
-    struct iovec iov[8];
-    char line[18];
+    struct iovec iov[11];
+    char line[18], first_line[18];
     int n = 0;
     size_t data = 0;
     int64_t used = 0;
+    gw_slice begun = {x->answer_text,
+                      x->body_replaced ? 0 : x->answer_text_len}; /* taken for a script that it was too long for */
     char *at = b ? b->bytes + b->start : NULL;
     if (!x->out.done && b && gw_buffer_used(b) > 0) {
         const char *reason = "bad response body";
@@ -181,13 +183,25 @@ bool gw_relay_response(gw_exchange *x, gw_slice head)
     }
     if (head.len)
         iov[n++] = (struct iovec){(void *)head.ptr, head.len};
+    if (gw_unlikely(begun.len > 0)) {
+        static const gw_body more = {.done = false};
+        if (x->chunk_out)
+            n += chunk_pieces(iov + n, first_line, begun, &more);
+        else
+            iov[n++] = (struct iovec){(void *)begun.ptr, begun.len};
+    }
     if (x->chunk_out)
         n += chunk_pieces(iov + n, line, gw_slice_of(at, data), &x->out);
     else if (data)
         iov[n++] = (struct iovec){at, data};
-    x->bytes_out += data;
+    x->bytes_out += data + begun.len;
     x->response_started = true;
     int status = n ? gw_stream_write(&x->client->stream, iov, n) : GW_OK;
+    if (gw_unlikely(begun.len > 0)) {
+        free(x->answer_text);
+        x->answer_text = NULL;
+        x->answer_text_len = x->answer_text_cap = 0;
+    }
     if (b) {
         b->start += (uint32_t)used;
         if (b->start == b->end) {

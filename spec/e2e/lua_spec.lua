@@ -162,10 +162,14 @@ describe("lua:", function()
     local fits, long = ("x"):rep(10), ("x"):rep(11)
     for _, path in ipairs { "/limited", "/limited-twice", "/limited-read" } do
       for _, chunked in ipairs { false, true } do
-        local response, seen = ask { method = "POST", path = path, body = fits, chunked = chunked }
+        local function post(body)
+          if not chunked then return ask { method = "POST", path = path, body = body } end
+          return ask { method = "POST", path = path, headers = { ["Transfer-Encoding"] = "chunked" }, body = message.chunked(body) }
+        end
+        local response, seen = post(fits)
         assert.message(path).equal(200, response.status)
         assert.equal(fits, seen.body)
-        response = ask { method = "POST", path = path, body = long, chunked = chunked }
+        response = post(long)
         assert.message(path).equal(413, response.status)
       end
     end
@@ -267,8 +271,31 @@ describe("lua:", function()
     end)
   end)
 
+  local long, tail = ("x"):rep(5000), ("y"):rep(300000)
   for _, case in ipairs {
-    { "too long in chunks", "Transfer-Encoding: chunked\r\n\r\n1388\r\n" .. ("x"):rep(5000) .. "\r\n0\r\n\r\n", "/peek-100" },
+    { "in one chunk", "Transfer-Encoding: chunked\r\n\r\n1388\r\n" .. long .. "\r\n0\r\n\r\n", long },
+    { "in many chunks", "Transfer-Encoding: chunked\r\n\r\n1\r\nz\r\n63\r\n" .. ("z"):rep(99) .. "\r\n1388\r\n" .. long .. "\r\n" ..
+      "493e0\r\n" .. tail .. "\r\n0\r\nX-Trailer: t\r\n\r\n", ("z"):rep(100) .. long .. tail },
+    { "that ends with the connection", "\r\n" .. long .. tail, long .. tail },
+  } do
+    it("a backend's body too long for the script, " .. case[1] .. ", goes out all the same", function()
+      peers.run(function()
+        b:serve(function(conn)
+          if not conn:read_request() then return end
+          conn:write("HTTP/1.1 200 OK\r\n")
+          conn:write(case[2])
+          conn:close()
+        end)
+        local response = g:ask("/peek-100")
+        assert.equal(200, response.status)
+        assert.equal("too large", response.headers:get "x-peeked")
+        assert.is_true(case[3] == response.body)
+        assert.is_true(case[3] == g:ask({ path = "/peek-100", version = "1.0" }).body)
+      end)
+    end)
+  end
+
+  for _, case in ipairs {
     { "that breaks off", "Content-Length: 5000\r\n\r\nxxx", "/peek" },
     { "with bad chunks", "Transfer-Encoding: chunked\r\n\r\nzz\r\n", "/peek" },
   } do
