@@ -80,6 +80,7 @@ static void adopt_state(gw_generation *g, gw_log_ring *ring)
         gw_upstream *u = g->upstreams[i];
         char message[512] = "", bytes[1024];
         gw_upstream_adopt(u, message, sizeof message);
+        u->state->generation = g->number;
         if (!message[0])
             continue;
         gw_text text = gw_text_on(bytes, sizeof bytes);
@@ -113,4 +114,12 @@ void gw_generation_adopt(gw_generation *g, gw_log_ring *ring)
 {
     adopt_state(g, ring);
     adopt_shared(g, ring);
+}
+
+void gw_generation_replaced(gw_generation *old, const gw_generation *g)
+{
+    for (uint32_t i = 0; i < old->upstream_count; i++) {
+        if (old->upstreams[i]->state->generation != g->number)
+            gw_upstream_forget_drained(old->upstreams[i]);
+    }
 }

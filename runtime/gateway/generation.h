@@ -158,6 +158,8 @@ gw_generation *gw_generation_new(uint32_t worker_count);
 /* It serves from now on: what outlives generations (state of upstreams, limits, breakers) goes by its settings. What was reset because its
  * settings changed is told in the log. Control thread. */
 void gw_generation_adopt(gw_generation *g, gw_log_ring *ring);
+/* `g` has taken the place of `old`, after it was adopted: what belongs to upstreams that it does not have is forgotten. Control thread. */
+void gw_generation_replaced(gw_generation *old, const gw_generation *g);
 /* Frees all: upstreams are released, scripts that are still open closed (only when no worker ever had it). Control thread. */
 void gw_generation_free(gw_generation *g, void (*orphan)(gw_endpoint *e, void *data), void *data);
 

@@ -39,7 +39,29 @@ typedef struct gw_adaptive_kept { /* one of a state's adaptive limits */
     gw_adaptive adaptive;
 } gw_adaptive_kept;
 
+typedef struct drained_mark {
+    gw_list link;
+    gw_address address;
+} drained_mark;
+
 /* ---- under the lock ---- */
+
+static drained_mark *mark_find(const gw_upstream_state *s, const gw_address *address)
+{
+    for (gw_list *at = s->drained.next; at != &s->drained; at = at->next) {
+        drained_mark *m = gw_container_of(at, drained_mark, link);
+        if (gw_address_equal(&m->address, address))
+            return m;
+    }
+    return NULL;
+}
+
+static void mark_drop(gw_upstream_state *s, drained_mark *m)
+{
+    gw_list_remove(&m->link);
+    free(m);
+    s->drained_count--;
+}
 
 static gw_upstream_state *state_find(gw_slice name)
 {
@@ -66,6 +88,7 @@ static gw_upstream_state *state_find(gw_slice name)
     gw_concurrency_init(&s->concurrency, UINT32_MAX);
     gw_list_init(&s->adaptives);
     gw_list_init(&s->endpoints);
+    gw_list_init(&s->drained);
     gw_list_push_back(&registry_states, &s->link);
     return s;
 }
@@ -74,17 +97,27 @@ static void state_give(gw_upstream_state *s)
 {
     if (--s->references)
         return;
+    while (!gw_list_empty(&s->drained))
+        mark_drop(s, gw_container_of(s->drained.next, drained_mark, link));
     gw_list_remove(&s->link);
     free(s);
 }
 
-static gw_endpoint *endpoint_find(gw_upstream_state *s, const gw_address *address)
+static gw_endpoint *endpoint_at(const gw_upstream_state *s, const gw_address *address)
 {
     for (gw_list *at = s->endpoints.next; at != &s->endpoints; at = at->next) {
         gw_endpoint *e = gw_container_of(at, gw_endpoint, link);
         if (gw_address_equal(&e->address, address))
             return e;
     }
+    return NULL;
+}
+
+static gw_endpoint *endpoint_find(gw_upstream_state *s, const gw_address *address)
+{
+    gw_endpoint *there = endpoint_at(s, address);
+    if (there)
+        return there;
     size_t bytes = sizeof(gw_endpoint) + registry_worker_count * sizeof(gw_endpoint_worker);
     char text[GW_ADDRESS_TEXT];
     size_t text_len = gw_address_text(address, text);
@@ -97,6 +130,8 @@ static gw_endpoint *endpoint_find(gw_upstream_state *s, const gw_address *addres
     char *copy = (char *)&e->worker[registry_worker_count];
     memcpy(copy, text, text_len);
     e->text = gw_slice_of(copy, text_len);
+    if (gw_unlikely(s->drained_count) && mark_find(s, address))
+        atomic_init(&e->down, GW_HEALTH_DRAINED);
     e->worker_count = registry_worker_count;
     for (uint32_t i = 0; i < registry_worker_count; i++)
         gw_list_init(&e->worker[i].idle);
@@ -248,6 +283,101 @@ void gw_upstream_health_changed(gw_upstream *u)
 {
     atomic_fetch_add_explicit(&u->state->health_version, 1, memory_order_acq_rel);
     gw_upstream_health_look(u, atomic_load_explicit(&u->set, memory_order_acquire));
+}
+
+/* ---- drained by hand ---- */
+
+static bool text_is(const gw_address *a, gw_slice text)
+{
+    char bytes[GW_ADDRESS_TEXT];
+    return gw_slice_equal(gw_slice_of(bytes, gw_address_text(a, bytes)), text);
+}
+
+/* False: memory is out. */
+static bool mark_add(gw_upstream_state *s, const gw_address *address)
+{
+    drained_mark *m = malloc(sizeof *m);
+    if (!m)
+        return false;
+    m->address = *address;
+    for (gw_list *at = s->drained.next; at != &s->drained && s->drained_count >= GW_DRAINED_MOST;) {
+        drained_mark *old = gw_container_of(at, drained_mark, link);
+        at = at->next;
+        if (!endpoint_at(s, &old->address))
+            mark_drop(s, old);
+    }
+    gw_list_push_back(&s->drained, &m->link);
+    s->drained_count++;
+    return true;
+}
+
+int gw_upstream_drain(gw_upstream *u, gw_slice address, bool drain, uint32_t *in_flight)
+{
+    gw_upstream_state *s = u->state;
+    gw_endpoint *e = NULL;
+    drained_mark *m = NULL;
+    *in_flight = 0;
+    pthread_mutex_lock(&registry_lock);
+    for (gw_list *at = s->endpoints.next; at != &s->endpoints && !e; at = at->next) {
+        gw_endpoint *one = gw_container_of(at, gw_endpoint, link);
+        e = gw_slice_equal(one->text, address) ? one : NULL;
+    }
+    for (gw_list *at = s->drained.next; at != &s->drained && !m; at = at->next) {
+        drained_mark *one = gw_container_of(at, drained_mark, link);
+        m = text_is(&one->address, address) ? one : NULL;
+    }
+    int status = drain == (m != NULL) ? GW_AGAIN : GW_OK;
+    if (!e && !m)
+        status = GW_NOTFOUND;
+    else if (status == GW_OK && drain && !mark_add(s, &e->address))
+        status = GW_NOMEM;
+    else if (status == GW_OK && !drain)
+        mark_drop(s, m);
+    if (e) {
+        *in_flight = atomic_load_explicit(&e->load.in_flight, memory_order_relaxed);
+        if (status == GW_OK && drain)
+            atomic_fetch_or_explicit(&e->down, GW_HEALTH_DRAINED, memory_order_acq_rel);
+        else if (status == GW_OK) {
+            /* Before the bit: who sees the endpoint back sees that its slow start has begun. */
+            atomic_store_explicit(&e->load.since, gw_clock_monotonic_ns(), memory_order_relaxed);
+            atomic_fetch_and_explicit(&e->down, ~(uint32_t)GW_HEALTH_DRAINED, memory_order_acq_rel);
+        }
+    }
+    pthread_mutex_unlock(&registry_lock);
+    if (status == GW_OK)
+        gw_upstream_health_changed(u);
+    return status;
+}
+
+void gw_upstream_forget_drained(gw_upstream *u)
+{
+    gw_upstream_state *s = u->state;
+    bool any = false;
+    pthread_mutex_lock(&registry_lock);
+    while (!gw_list_empty(&s->drained)) {
+        drained_mark *m = gw_container_of(s->drained.next, drained_mark, link);
+        gw_endpoint *e = endpoint_at(s, &m->address);
+        if (e)
+            atomic_fetch_and_explicit(&e->down, ~(uint32_t)GW_HEALTH_DRAINED, memory_order_acq_rel);
+        mark_drop(s, m);
+        any = true;
+    }
+    pthread_mutex_unlock(&registry_lock);
+    if (any)
+        gw_upstream_health_changed(u);
+}
+
+void gw_upstream_drained_away(const gw_upstream *u, void (*each)(gw_slice address, void *data), void *data)
+{
+    const gw_upstream_state *s = u->state;
+    char text[GW_ADDRESS_TEXT];
+    pthread_mutex_lock(&registry_lock);
+    for (gw_list *at = s->drained.next; at != &s->drained; at = at->next) {
+        const drained_mark *m = gw_container_of(at, drained_mark, link);
+        if (!endpoint_at(s, &m->address))
+            each(gw_slice_of(text, gw_address_text(&m->address, text)), data);
+    }
+    pthread_mutex_unlock(&registry_lock);
 }
 
 /* ---- sets ---- */

@@ -81,7 +81,10 @@ struct gw_upstream_state {
     uint32_t references;             /* of upstreams and endpoints; under the registry's mutex */
     uint32_t scope;
     gw_list link, endpoints; /* in the registry; its endpoints */
-    uint32_t idle[];         /* idle connections of each worker: only that worker touches its own */
+    gw_list drained;         /* marks of gw_upstream_drain, oldest first; under the registry's mutex */
+    uint32_t drained_count;
+    uint64_t generation; /* number of the last that has it: control thread */
+    uint32_t idle[];     /* idle connections of each worker: only that worker touches its own */
 };
 
 /* What a key for hash and maglev is made of. */
@@ -194,6 +197,15 @@ static inline bool gw_upstream_health_moved(const gw_upstream *u, const gw_endpo
     return atomic_load_explicit(&set->health_seen, memory_order_relaxed) !=
            atomic_load_explicit(&u->state->health_version, memory_order_relaxed);
 }
+#define GW_DRAINED_MOST 1024 /* marks of an upstream; beyond, the oldest of an endpoint that is not there is forgotten */
+/* Drains an endpoint by hand, or takes that back. It is known by its address, for as long as the current generation has an upstream of
+ * that name: an endpoint that goes (its name resolves to others, a reload takes it out) and comes back is still drained. GW_OK; GW_AGAIN:
+ * it was so already; GW_NOTFOUND: no endpoint has that address, nor a mark; GW_NOMEM. `in_flight`: what it still has to do. */
+int gw_upstream_drain(gw_upstream *u, gw_slice address, bool drain, uint32_t *in_flight);
+/* Forgets all marks: the current generation has no upstream of that name any more. */
+void gw_upstream_forget_drained(gw_upstream *u);
+/* Tells the addresses of marks whose endpoints are not there now. */
+void gw_upstream_drained_away(const gw_upstream *u, void (*each)(gw_slice address, void *data), void *data);
 /* Puts a new set in place; returns the old one, to be freed with gw_endpoint_set_free when every worker has passed its loop. */
 gw_endpoint_set *gw_upstream_swap(gw_upstream *u, gw_endpoint_set *set);
 /* Gives the references back. Endpoints that nobody names any more are handed to `orphan` (unless NULL: then freed at once, which only is

@@ -35,6 +35,19 @@ static void add_breaker(gw_text *t, const gw_upstream *u, const gw_endpoint *e)
         gw_text_lit(t, ",\"breaker\":null");
 }
 
+typedef struct away {
+    gw_text *text;
+    bool any;
+} away;
+
+static void add_away(gw_slice address, void *data)
+{
+    away *a = data;
+    gw_text_slice(a->text, a->any ? GW_SLICE(",") : GW_SLICE(",\"drained_away\":["));
+    gw_text_json(a->text, address);
+    a->any = true;
+}
+
 void gw_endpoints_status(gw_text *t, const gw_upstream *u)
 {
     gw_endpoint_set *set = atomic_load_explicit(&u->set, memory_order_acquire); /* swapped on this thread only */
@@ -56,7 +69,12 @@ void gw_endpoints_status(gw_text *t, const gw_upstream *u)
         add_breaker(t, u, e);
         gw_text_lit(t, "}");
     }
-    gw_text_lit(t, "]}");
+    gw_text_lit(t, "]");
+    away list = {.text = t};
+    gw_upstream_drained_away(u, add_away, &list);
+    if (list.any)
+        gw_text_lit(t, "]");
+    gw_text_lit(t, "}");
 }
 
 /* ---- drain by hand ---- */
@@ -66,15 +84,6 @@ static gw_upstream *find_upstream(const gw_generation *g, gw_slice name)
     for (uint32_t i = 0; i < g->upstream_count; i++)
         if (gw_slice_equal(g->upstreams[i]->name, name))
             return g->upstreams[i];
-    return NULL;
-}
-
-static gw_endpoint *find_endpoint(const gw_upstream *u, gw_slice address)
-{
-    const gw_endpoint_set *set = atomic_load_explicit(&u->set, memory_order_acquire);
-    for (uint32_t i = 0; i < set->count; i++)
-        if (gw_slice_equal(set->slot[i].endpoint->text, address))
-            return set->slot[i].endpoint;
     return NULL;
 }
 
@@ -126,23 +135,15 @@ char *gw_endpoint_drain_json(gw_supervisor *s, gw_slice upstream, gw_slice endpo
 {
     outcome o = {.upstream = upstream, .endpoint = endpoint, .drained = drain};
     gw_upstream *u = s->live ? find_upstream(s->live->g, upstream) : NULL;
-    gw_endpoint *e = u ? find_endpoint(u, endpoint) : NULL;
-    *status = 404;
-    if (!u) {
+    int done = u ? gw_upstream_drain(u, endpoint, drain, &o.in_flight) : GW_NOTFOUND;
+    *status = done == GW_NOTFOUND ? 404 : done == GW_NOMEM ? 503 : 200;
+    if (!u)
         o.error = "no such upstream";
-    } else if (!e) {
+    else if (done == GW_NOTFOUND)
         o.error = "no such endpoint in the upstream: /status lists their addresses";
-    } else {
-        *status = 200;
-        uint32_t before = drain ? atomic_fetch_or_explicit(&e->down, GW_HEALTH_DRAINED, memory_order_acq_rel)
-                                : atomic_fetch_and_explicit(&e->down, ~(uint32_t)GW_HEALTH_DRAINED, memory_order_acq_rel);
-        o.in_flight = atomic_load_explicit(&e->load.in_flight, memory_order_relaxed);
-        if (drain != ((before & GW_HEALTH_DRAINED) != 0)) {
-            if (!drain)
-                atomic_store_explicit(&e->load.since, gw_clock_monotonic_ns(), memory_order_relaxed);
-            gw_upstream_health_changed(u);
-            log_switch(s, &o);
-        }
-    }
+    else if (done == GW_NOMEM)
+        o.error = gw_status_text(GW_NOMEM);
+    else if (done == GW_OK)
+        log_switch(s, &o);
     return gw_render(render_outcome, &o, len);
 }

@@ -235,6 +235,8 @@ bool gw_generation_apply(gw_supervisor *s, gw_generation *g, gw_lines *errors)
                      s->worker_count, gw_workers_meant(g->workers));
     gw_prober_follow(s->prober, g); /* first: it tells which endpoints are back because nobody looks at them any more */
     gw_generation_adopt(g, s->ring);
+    if (old)
+        gw_generation_replaced(old->g, g);
     gw_logging_apply(s, g, &logging);
     s->live = live;
     atomic_store_explicit(&s->current, g, memory_order_release);

@@ -590,6 +590,43 @@ describe("an endpoint drained by hand", function()
       assert.equal(200, g:admin("/drain?upstream=u&endpoint=" .. b.a.at, "POST").status) -- ':' needs no escape
     end)
   end)
+
+  it("is still drained when it went and came back, while its upstream stays", function()
+    local both, first = upstream('"${a}", "${b}"', ""), upstream('"${a}"', "")
+    sick.run({ backends = "ab", script = both }, function(g, b)
+      local function reload(script)
+        g:write("main.lua", "${prelude}\n" .. script)
+        assert.equal(200, g:reload().status)
+        peers.eventually(function() return g:status().generations_draining == 0 end, "the old generation's end")
+      end
+      local client = g:client()
+      local function who(n)
+        local out = {}
+        for i = 1, n do out[i] = client:ask("/").body end
+        return table.concat(out)
+      end
+      assert.equal(200, switch(g, "drain", b.b.at).status)
+      reload(first)
+      assert.same({ b.b.at }, g:status().upstreams[1].drained_away)
+      reload(both)
+      assert.is_true(g:endpoint(b.b).drained)
+      assert.is_nil(g:status().upstreams[1].drained_away)
+      assert.equal("aaaa", who(4))
+      -- taken back while it is away
+      reload(first)
+      assert.same({ 200, false }, { switch(g, "undrain", b.b.at).status, switch(g, "undrain", b.a.at).json.drained })
+      assert.equal(404, switch(g, "undrain", b.b.at).status)
+      reload(both)
+      assert.is_false(g:endpoint(b.b).drained)
+      assert.equal(2, select(2, who(4):gsub("b", "")))
+      -- an upstream that goes takes its marks along
+      assert.equal(200, switch(g, "drain", b.b.at).status)
+      reload((first:gsub('"u"', '"v"')))
+      reload(both)
+      assert.is_false(g:endpoint(b.b).drained)
+      assert.equal(2, select(2, who(4):gsub("b", "")))
+    end)
+  end)
 end)
 
 describe("the end", function()
