@@ -6,6 +6,7 @@ local digest = require "gateway.digest"
 local log = require "gateway.log"
 local plugin_files = require "gateway.plugin_files"
 local route = require "gateway.route"
+local settings = require "gateway.settings"
 local shared = require "gateway.shared"
 local spec = require "gateway.spec"
 local time = require "gateway.time"
@@ -34,6 +35,7 @@ return function(options)
   shared.holder = options.holder
   log.bind(options.log)
   time.bind(options.now)
+  settings.set_load_seconds = options.load_seconds
 
   -- A script may not end the process, nor write between the log's lines.
   os.exit = function() error("os.exit is not available in a gateway script", 2) end -- luacheck: ignore 122

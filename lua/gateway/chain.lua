@@ -147,6 +147,16 @@ local function explain(coroutine_, problem)
   return problem, #frames > 0 and table.concat(frames, "\n") or nil
 end
 
+--- Requests share a worker's globals, so one that sets a new one has forgotten a `local`, or will be surprised. (While a script loads, it may:
+--- old modules do.) A script that watches its globals itself is left alone.
+function chain.close_globals()
+  if getmetatable(_G) ~= nil then return end
+  setmetatable(_G, { __newindex = function(_, name)
+    error(("the global variable %s is set while a request runs, where all requests of a worker would share it: write `local %s`, "
+      .. "or set it while the script loads"):format(check.describe(name), tostring(name)), 2)
+  end })
+end
+
 --- Called by C when the script has been loaded.
 ---@param chains { use: function[], to: function? }[]
 ---@param park function leaves the coroutine until the next request

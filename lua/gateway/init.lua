@@ -20,6 +20,7 @@ local gateway = {
   timeouts = settings.timeouts,
   access_log = logs.access_log,
   event_log = logs.event_log,
+  script = settings.script,
   trusted_proxies = settings.trusted_proxies,
   forwarding = settings.forwarding,
   request_id = settings.request_id,

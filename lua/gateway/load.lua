@@ -248,7 +248,9 @@ local function upstreams(map, file, source)
   end
 end
 
-local single = { "admin", "workers", "limits", "timeouts", "access_log", "event_log", "trusted_proxies", "forwarding", "request_id" }
+local single = {
+  "admin", "workers", "limits", "timeouts", "script", "access_log", "event_log", "trusted_proxies", "forwarding", "request_id",
+}
 
 local known = { listen = true, upstreams = true, use = true, routes = true }
 for _, name in ipairs(single) do known[name] = true end

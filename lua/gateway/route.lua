@@ -332,6 +332,7 @@ function route.finish()
   local problems = route.texts(state.problems)
   return {
     listens = state.listens, admin = state.admin, workers = state.workers or 0, limits = state.limits, timeouts = state.timeouts,
+    lua = state.lua,
     trusted_proxies = state.trusted_proxies, forwarding = state.forwarding, request_id = state.request_id, access_log = state.access_log,
     event_log = state.event_log,
     upstreams = upstreams, routes = routes, files = state.files, shared = state.shared, limits_used = limit.data(),

@@ -59,6 +59,28 @@ settings.limits = table_setting("limits", limits)
 ---@type fun(given: gateway.Timeouts)
 settings.timeouts = table_setting("timeouts", timeouts)
 
+---@class gateway.Script
+---@field cpu? number|string CPU time that a script may take in one go: a request whose script takes longer gets 500 (50 ms)
+---@field memory? number|string most memory of one worker's Lua: an allocation past it is an error (256 MB; at most 2 GB)
+---@field load? number|string time for loading the script (5 s); say it first
+
+--- gateway.script { cpu = "50ms", memory = "256MB", load = "5s" }: what scripts may use.
+---@param given gateway.Script
+function settings.script(given)
+  local source = spec.once("script")
+  if type(given) ~= "table" or getmetatable(given) then
+    spec.problem("gateway.script: expected a table of options, found " .. check.describe(given), source)
+    return
+  end
+  local fields = {
+    cpu = { type = "duration", min = 0.001, max = 60 }, memory = { type = "size", min = 4 * 1024 * 1024, max = 2 * 1024 * 1024 * 1024 },
+    load = { type = "duration", min = 0.1, max = 600 },
+  }
+  local good = check.fields(given, fields, "", spec.reporter("gateway.script", source))
+  if good.load and settings.set_load_seconds then settings.set_load_seconds(good.load) end
+  spec.state.lua = { cpu = good.cpu, memory = good.memory }
+end
+
 ---@class gateway.Forwarding
 ---@field x_forwarded? boolean send X-Forwarded-For, -Proto, -Host (true)
 ---@field forwarded? boolean send Forwarded, RFC 7239 (false)

@@ -19,6 +19,8 @@ typedef struct gw_counters { /* written by the worker only, read by anyone (rela
         upstream_connects, upstream_reused, upstream_errors, retries, bytes_in, bytes_out, client_aborts, out_of_memory, upgrades;
     uint64_t retries_refused /* by the budget */, hedges, breaker_refused /* picks */, concurrency_refused,
         ejected /* endpoints */, breaker_opened /* again, too */, breaker_closed;
+    uint64_t lua_overran /* entries that were stopped for running too long */, lua_states_lost,
+        lua_states_made /* in their place */;
 } gw_counters;
 
 typedef struct gw_engine {
@@ -43,6 +45,7 @@ typedef struct gw_engine {
     gw_counters counters __attribute__((aligned(GW_CACHE_LINE)));
     void (*idle)(struct gw_engine *e); /* told when draining and the last client connection has gone */
     void *owner;                       /* the worker */
+    struct gw_remake *remake;          /* the script floor's: makes Lua states anew; NULL: nobody does */
     char scratch[GW_SCRATCH_BYTES];    /* where heads are written before they go out */
 } gw_engine;
 

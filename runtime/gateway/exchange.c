@@ -271,6 +271,10 @@ void gw_exchange_verdict(gw_exchange *x, enum gw_chain_verdict verdict)
     case GW_CHAIN_WAIT:
         x->state = x->state == GW_X_BODY ? GW_X_BODY : GW_X_CHAIN;
         return;
+    case GW_CHAIN_UNAVAILABLE:
+        x->wants_resume = false;
+        gw_reply_error(x, 503, "the script is being started again");
+        return;
     case GW_CHAIN_FAILED:
         break;
     }

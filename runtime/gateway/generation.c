@@ -45,6 +45,8 @@ gw_generation *gw_generation_new(uint32_t worker_count)
     g->timeouts.idle = 75;
     g->timeouts.body = 30;
     g->timeouts.drain = 30;
+    g->lua.cpu = 0.05;
+    g->lua.memory = (size_t)256 << 20;
     g->x_forwarded = true;
     g->request_id = true;
     g->access_log = true;

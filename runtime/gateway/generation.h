@@ -53,7 +53,8 @@ enum gw_chain_verdict {
     GW_CHAIN_RESPOND,      /* the script made a response: x->reply is filled */
     GW_CHAIN_PASS, /* (after resume) the response goes out as x->response now stands, or as x->reply when its body was replaced */
     GW_CHAIN_WAIT, /* Lua waits for something that will call gw_exchange_wake; nothing to do until then */
-    GW_CHAIN_FAILED /* error: logged by the script floor; answer 500 */
+    GW_CHAIN_FAILED,     /* error: logged by the script floor; answer 500 */
+    GW_CHAIN_UNAVAILABLE /* there is no Lua to run it just now: answer 503 */
 };
 typedef struct gw_chain_ops {
     enum gw_chain_verdict (*start)(struct gw_exchange *x); /* sets x->task when it keeps something */
@@ -133,7 +134,11 @@ struct gw_generation {
     bool keep_encoded_slash;
     struct {
         double header, idle, body, drain;
-    } timeouts;           /* client side, seconds */
+    } timeouts; /* client side, seconds */
+    struct {
+        double cpu; /* seconds of CPU for one entry */
+        size_t memory;
+    } lua;
     gw_cidr_set *trusted; /* peers whose X-Forwarded-* and Forwarded count; NULL: none */
     bool x_forwarded, forwarded;
     gw_slice via;    /* pseudonym; {NULL,0}: no Via */

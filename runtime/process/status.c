@@ -33,11 +33,13 @@ static void add_worker(gw_text *t, const gw_worker *w)
                    "\"upstream\":{\"connects\":%llu,\"reused\":%llu,\"errors\":%llu,\"retries\":%llu,"
                    "\"retries_refused\":%llu,\"hedges\":%llu,\"breaker_refused\":%llu,\"concurrency_refused\":%llu,"
                    "\"ejected\":%llu,\"breaker_opened\":%llu,\"breaker_closed\":%llu},\"bytes\":{\"in\":%llu,"
-                   "\"out\":%llu},\"client_aborts\":%llu,\"upgrades\":%llu,\"out_of_memory\":%llu}",
+                   "\"out\":%llu},\"client_aborts\":%llu,\"upgrades\":%llu,\"out_of_memory\":%llu,"
+                   "\"lua\":{\"overran\":%llu,\"states_lost\":%llu,\"states_made\":%llu}}",
                    COUNT(c->upstream_connects), COUNT(c->upstream_reused), COUNT(c->upstream_errors), COUNT(c->retries),
                    COUNT(c->retries_refused), COUNT(c->hedges), COUNT(c->breaker_refused), COUNT(c->concurrency_refused),
                    COUNT(c->ejected), COUNT(c->breaker_opened), COUNT(c->breaker_closed), COUNT(c->bytes_in), COUNT(c->bytes_out),
-                   COUNT(c->client_aborts), COUNT(c->upgrades), COUNT(c->out_of_memory));
+                   COUNT(c->client_aborts), COUNT(c->upgrades), COUNT(c->out_of_memory), COUNT(c->lua_overran),
+                   COUNT(c->lua_states_lost), COUNT(c->lua_states_made));
 }
 
 static void add_result(gw_text *t, const gw_reload_result *r)
@@ -124,7 +126,8 @@ static void render_status(gw_text *t, void *data)
         add_result(t, &s->reloads.last);
     else
         gw_text_lit(t, "null");
-    gw_text_printf(t, "},\"log_lines_dropped\":%llu}\n", (unsigned long long)(gw_log_dropped(s->log) + gw_log_dropped(s->access_log)));
+    gw_text_printf(t, "},\"log_lines_dropped\":%llu}\n",
+                   (unsigned long long)(gw_log_dropped(s->log) + gw_log_dropped(s->access_log)));
 }
 
 static void render_result(gw_text *t, void *data)

@@ -196,6 +196,7 @@ static bool prepare(gw_supervisor *s, uint32_t workers, gw_lines *errors)
     gw_loop_set_owner(s->loop, s);
     gw_timeout_init(&s->deadline, on_deadline);
     gw_reloads_init(s);
+    gw_remaking_init(s);
     missing = "the log";
     s->log = gw_log_open(STDOUT_FILENO);
     s->ring = s->log ? gw_log_ring_open(s->log, CONTROL_RING_BYTES) : NULL;
@@ -251,7 +252,7 @@ static void clear(gw_supervisor *s)
     gw_watch_free(s->watch);
     gw_admin_free(s->admin);
     gw_prober_free(s->prober);
-    if (s->loop && !gw_reloads_clear(s)) {
+    if (s->loop && (!gw_reloads_clear(s) || !gw_remaking_clear(s))) {
         /* A script is still being loaded and cannot be stopped: the process ends under it. All lines are written first. */
         gw_log_close(s->access_log);
         gw_log_close(s->log);

@@ -10,6 +10,7 @@
 #include "net/resolver.h"
 #include "net/signals.h"
 #include "process/reload.h"
+#include "process/remaking.h"
 #include "process/worker.h"
 
 struct gw_admin;
@@ -51,6 +52,7 @@ typedef struct gw_supervisor {
     gw_resolver *resolver;
     gw_prober *prober;
     gw_reloads reloads;
+    gw_remaking remaking;
     struct gw_watch *watch;
     struct gw_admin *admin;
     gw_release *releases;      /* waiting for a build to end */

@@ -113,6 +113,7 @@ gw_worker *gw_worker_new(gw_supervisor *s, uint32_t index, gw_log_ring *ring)
         goto no_engine;
     w->engine.idle = on_engine_idle;
     w->engine.owner = w;
+    gw_remaking_serve(w);
     return w;
 no_engine:
     gw_loop_free(w->loop);
@@ -143,6 +144,7 @@ void gw_worker_free(gw_worker *w)
         pthread_join(w->thread, NULL);
     else
         gw_engine_clear(&w->engine); /* a thread clears its own */
+    gw_remake_clear(&w->remake);
     gw_loop_free(w->loop);
     free(w);
 }

@@ -13,6 +13,7 @@
 #include "gateway/engine.h"
 #include "gateway/metrics.h"
 #include "gateway/metrics_page.h"
+#include "script/remake.h"
 #include <pthread.h>
 
 struct gw_supervisor;
@@ -24,9 +25,11 @@ typedef struct gw_worker {
     bool running; /* the thread was started and not joined; the control thread's */
     bool drain_begun, told_idle, told_out_of_files;
     struct gw_supervisor *supervisor;
-    gw_ticker ticker;    /* runs twice a second while it serves */
-    int64_t tick_due;    /* ns */
-    gw_histogram lag;    /* how late it was; written here, read by scrapes (relaxed) */
+    gw_ticker ticker; /* runs twice a second while it serves */
+    int64_t tick_due; /* ns */
+    gw_histogram lag; /* how late it was; written here, read by scrapes (relaxed) */
+    gw_remake remake; /* Lua states made anew: remaking.c */
+    struct gw_worker *next_remake;
     gw_mail drain, stop; /* to the worker, once each */
     gw_mail idle, ended; /* to the supervisor, once each */
 } gw_worker;

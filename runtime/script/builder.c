@@ -127,6 +127,12 @@ static void build_limits(gw_builder *b, int at)
         g->keep_encoded_slash = gw_spec_boolean(L, limits, "keep_encoded_slash", false);
         lua_pop(L, 1);
     }
+    if (gw_spec_table(L, at, "lua")) {
+        int lua = lua_gettop(L);
+        g->lua.cpu = gw_spec_number(L, lua, "cpu", g->lua.cpu);
+        g->lua.memory = (size_t)gw_spec_number(L, lua, "memory", (double)g->lua.memory);
+        lua_pop(L, 1);
+    }
     if (gw_spec_table(L, at, "timeouts")) {
         int timeouts = lua_gettop(L);
         g->timeouts.header = gw_spec_number(L, timeouts, "header", g->timeouts.header);

@@ -27,6 +27,28 @@
 
 /* lua_resume(co, arguments), guarded. */
 int gw_guard_resume(gw_state *s, lua_State *co, int arguments);
+/* lua_cpcall and lua_pcall(s->L, 0, 0, 0), guarded likewise: what they call may be a script's (a finalizer, a __tostring). */
+int gw_guard_cpcall(gw_state *s, lua_CFunction f, void *data);
+int gw_guard_pcall(gw_state *s);
+
+/* The last entry of this state was stopped, or left, for running too long: for how many seconds of CPU; 0: it was not. */
+double gw_guard_overran(const gw_state *s);
+
+/* ns of CPU for one entry; also for the one that is under way. */
+void gw_guard_set_budget(gw_state *s, int64_t budget);
+
+/* Gives the state up: losers told, what it holds of shared objects given back, its memory and machine code dropped. s->L is NULL after. */
+void gw_guard_abandon(gw_state *s);
+
+/* Machine code of LuaJIT's, told by script/luajit.c: each area is registered for unwinding, which is how it is known. `begin` lies at the
+ * beginning of the area, behind LuaJIT's own head. */
+typedef struct gw_code_area {
+    gw_list link; /* of the state whose Lua runs; itself when it is not known */
+    const char *begin;
+    size_t bytes; /* of the area; 0: not known */
+} gw_code_area;
+void gw_guard_code_added(gw_code_area *a, const void *begin);
+void gw_guard_code_gone(gw_code_area *a);
 
 /* Something outside of Lua's memory that loses its coroutine with the state. `lost` is called once, with the node out of the list already:
  * it must not enter Lua and touches nothing of the state; it is also called when the state is closed in order. */

@@ -1,6 +1,10 @@
 /* gw_script_load: fresh states, the script run in each, specs compared, a generation built. */
 #include "base/clock.h"
+#include "base/hash.h"
+#include "base/text.h"
 #include "script/builder.h"
+#include "script/guard.h"
+#include "script/remake.h"
 #include "script/script.h"
 #include "script/state.h"
 #include "script/task.h"
@@ -11,7 +15,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define GW_LOAD_SECONDS 10.0      /* most that one run of the script may take */
+#define GW_LOAD_SECONDS 5.0       /* most that one run of the script may take, unless it says otherwise (gateway.script) */
+#define GW_LOAD_MERCY 0.5         /* after that it is left, if it cannot be stopped: seconds of CPU */
 #define GW_LOAD_HOOK_COUNT 100000 /* instructions between looks at the clock */
 #define GW_LOAD_THREADS 16        /* most runs at once */
 #define GW_PROBLEMS_MAX 200       /* most errors that one load reports */
@@ -53,8 +58,19 @@ static void on_count(lua_State *L, lua_Debug *ar)
     if (library_runs(L, ar, s))
         return;
     luaL_where(L, 0); /* in a hook, level 0 is what was running */
-    lua_pushfstring(L, "%sthe script ran longer than %d s while it was loaded", lua_tostring(L, -1), (int)GW_LOAD_SECONDS);
+    lua_pushfstring(L, "%sthe script ran longer than %f s while it was loaded", lua_tostring(L, -1), s->load_seconds);
     lua_error(L);
+}
+
+/* Another budget for the load that is under way: seconds from its beginning. */
+static int set_load_seconds(lua_State *L)
+{
+    gw_state *s = lua_touserdata(L, lua_upvalueindex(1));
+    double seconds = luaL_checknumber(L, 1);
+    s->deadline += seconds - s->load_seconds;
+    s->load_seconds = seconds;
+    gw_guard_set_budget(s, (int64_t)((seconds + GW_LOAD_MERCY) * 1e9));
+    return 0;
 }
 
 static int lua_paths(lua_State *L)
@@ -74,6 +90,7 @@ struct run {
     gw_state *s;
     const char *path, *folder, *library;
     uint32_t index;
+    bool quiet;
     int status;
     gw_messages errors;
     int results; /* registry reference: see enum gw_results */
@@ -113,6 +130,10 @@ static int run_script(lua_State *L)
     lua_pushlightuserdata(L, s);
     lua_pushcclosure(L, lua_paths, 1);
     lua_setfield(L, -2, "paths");
+    lua_pushlightuserdata(L, s);
+    lua_pushcclosure(L, set_load_seconds, 1);
+    lua_setfield(L, -2, "load_seconds");
+    s->load_seconds = GW_LOAD_SECONDS;
     s->deadline = seconds_now() + GW_LOAD_SECONDS;
     lua_sethook(L, on_count, LUA_MASKCOUNT, GW_LOAD_HOOK_COUNT);
     lua_call(L, 1, GW_RESULTS);
@@ -163,9 +184,17 @@ static int run_once(struct run *run, gw_messages *errors)
     lua_State *L = run->s->L;
     uint32_t before = errors->count;
     luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF); /* compiled loops would not see the hook */
-    int status = lua_cpcall(L, run_script, run);
-    lua_sethook(L, NULL, 0, 0);
+    int64_t budget = run->s->budget;
+    gw_guard_set_budget(run->s, (int64_t)((GW_LOAD_SECONDS + GW_LOAD_MERCY) * 1e9));
+    int status = gw_guard_cpcall(run->s, run_script, run);
+    gw_guard_set_budget(run->s, budget);
     run->s->deadline = 0;
+    if (status == GW_GUARD_ABANDONED) { /* in one call of a library function, which no hook ends */
+        gw_messages_add(errors, "%s: the script ran longer than %g s while it was loaded", run->path, run->s->load_seconds);
+        run->results = LUA_NOREF;
+        return GW_INVALID;
+    }
+    lua_sethook(L, NULL, 0, 0);
     luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
     if (status != 0) {
         const char *text = lua_tostring(L, -1);
@@ -272,9 +301,10 @@ static void script_close(void *script)
 static void run_fresh(struct run *run)
 {
     run->s = gw_state_new(run->index, run->path, run->library);
-    if (run->s)
+    if (run->s) {
+        run->s->quiet = run->quiet;
         run->status = run_once(run, &run->errors);
-    else {
+    } else {
         gw_messages_add(&run->errors, "%s: not enough memory for a Lua state", run->path);
         run->status = GW_NOMEM;
     }
@@ -327,6 +357,8 @@ static int judge_runs(struct run *runs, uint32_t count, gw_messages *errors)
 static int give_states(gw_generation *g, struct run *runs, gw_messages *errors)
 {
     for (uint32_t i = 0; i < g->worker_count; i++) {
+        runs[i].s->most = g->lua.memory;
+        runs[i].s->budget = (int64_t)(g->lua.cpu * 1e9);
         int status = gw_script_prepare(runs[i].s, g, runs[i].results);
         if (status == GW_NOTFOUND)
             return GW_OK;
@@ -377,6 +409,45 @@ static gw_generation *load(const char *path, const gw_load_options *options, str
         return g;
     gw_generation_free(g, NULL, NULL);
     return NULL;
+}
+
+gw_state *gw_script_again(gw_remake *r)
+{
+    char *folder = gw_folder_of(r->path);
+    struct run run = {.path = r->path,
+                      .folder = folder,
+                      .library = r->library,
+                      .index = r->index,
+                      .quiet = true,
+                      .status = GW_NOMEM,
+                      .results = LUA_NOREF};
+    const char *why = "not enough memory";
+    if (folder)
+        run_fresh(&run);
+    if (run.status == GW_OK) {
+        gw_slice text = spec_text(&run);
+        run.s->most = r->memory;
+        run.s->budget = r->budget;
+        if (gw_hash(text.ptr, text.len) != r->digest) {
+            run.status = GW_INVALID;
+            why = "the script, run once more, does not say what it said when it was loaded (it may have been changed since): "
+                  "reload it";
+        } else
+            run.status = gw_script_prepare(run.s, r->generation, run.results);
+    } else if (run.errors.text)
+        why = run.errors.text;
+    if (run.status != GW_OK) {
+        gw_text t = gw_text_on(r->failure, sizeof r->failure - 1);
+        size_t len = strlen(why);
+        gw_text_add(&t, why, len < sizeof r->failure - 1 ? len : sizeof r->failure - 1);
+        *t.at = '\0';
+        if (run.s)
+            gw_state_free(run.s);
+        run.s = NULL;
+    }
+    gw_messages_clear(&run.errors);
+    free(folder);
+    return run.s;
 }
 
 gw_generation *gw_script_load(const char *path, const gw_load_options *options, char **errors, char **warnings)

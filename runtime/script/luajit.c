@@ -1,5 +1,6 @@
 #include "script/luajit.h"
 #include "net/reserve.h"
+#include "script/guard.h"
 #include <lauxlib.h>
 #include <luajit.h>
 #include <lualib.h>
@@ -260,6 +261,11 @@ void gw_luajit_refuse(lua_State *L)
 
 #define OBJECT_BYTES 256 /* libgcc's struct object is 48 */
 
+typedef struct registered { /* an area's, from its registration on */
+    _Alignas(16) char object[OBJECT_BYTES];
+    gw_code_area area;
+} registered;
+
 void __register_frame_info(const void *begin, void *object);
 void *__deregister_frame_info(const void *begin);
 GW_API void __register_frame(void *begin);
@@ -276,15 +282,25 @@ void __register_frame(void *begin)
 {
     if (first_length(begin) == 0)
         return;
-    void *object = gw_reserve_realloc(NULL, OBJECT_BYTES, realloc);
-    if (object)
-        __register_frame_info(begin, object);
-    else
+    registered *r = gw_reserve_realloc(NULL, sizeof *r, realloc);
+    if (r) {
+        __register_frame_info(begin, r->object);
+        gw_guard_code_added(&r->area, begin);
+    } else
         memset(begin, 0, sizeof(uint32_t)); /* an empty table, which is not deregistered either */
 }
 
 void __deregister_frame(void *begin)
 {
-    if (first_length(begin) != 0)
-        gw_reserve_realloc(__deregister_frame_info(begin), 0, realloc);
+    if (first_length(begin) == 0)
+        return;
+    registered *r = __deregister_frame_info(begin); /* the object, which is at the beginning */
+    if (r)
+        gw_guard_code_gone(&r->area);
+    gw_reserve_realloc(r, 0, realloc);
+}
+
+void gw_luajit_forget_code(gw_code_area *a)
+{
+    __deregister_frame((void *)a->begin);
 }

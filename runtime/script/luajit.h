@@ -23,5 +23,8 @@ GW_API bool gw_luajit_learnt(void);
 bool gw_luajit_survives(lua_State *L);
 /* An allocator has to give NULL all the same: brings L->base up to date, the lesser evil. */
 void gw_luajit_refuse(lua_State *L);
+/* An area of machine code that will not be run again is no longer registered; the record is freed. */
+struct gw_code_area;
+void gw_luajit_forget_code(struct gw_code_area *a);
 
 #endif

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "gateway/exchange.h"
+#include "script/guard.h"
 #include <lauxlib.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -25,7 +26,7 @@ static void where(gw_text *t, const gw_exchange *x, bool source)
     }
 }
 
-static void log_failure(gw_exchange *x, gw_slice message, gw_slice traceback)
+static void log_failure(gw_log_ring *log, gw_exchange *x, gw_slice message, gw_slice traceback)
 {
     char bytes[GW_REPORT_BYTES];
     gw_text t = gw_text_on(bytes, sizeof bytes);
@@ -42,7 +43,7 @@ static void log_failure(gw_exchange *x, gw_slice message, gw_slice traceback)
             t = before;
     }
     gw_slice members = gw_text_done(&t);
-    gw_log_event(x->engine->log, GW_LOG_ERROR, "script error", "%.*s", (int)members.len, members.ptr);
+    gw_log_event(log, GW_LOG_ERROR, "script error", "%.*s", (int)members.len, members.ptr);
 }
 
 struct explaining {
@@ -69,7 +70,7 @@ static int explain(lua_State *L)
     for (int i = 0; i < 2; i++)
         if (lua_type(L, i - 2) == LUA_TSTRING)
             part[i].ptr = lua_tolstring(L, i - 2, &part[i].len);
-    log_failure(e->x, part[0].ptr ? part[0] : GW_SLICE("error without a message"), part[1]);
+    log_failure(e->x->engine->log, e->x, part[0].ptr ? part[0] : GW_SLICE("error without a message"), part[1]);
     return 0;
 }
 
@@ -88,7 +89,10 @@ void gw_script_collect(gw_state *s)
 {
     gw_state_relieve(s);
     lua_rawgeti(s->L, LUA_REGISTRYINDEX, s->collect); /* made before: with nothing left, lua_cpcall could not even begin */
-    if (lua_pcall(s->L, 0, 0, 0) != 0)
+    int status = gw_guard_pcall(s);
+    if (status == GW_GUARD_ABANDONED) /* a finalizer ran away */
+        return;
+    if (status != 0)
         lua_pop(s->L, 1);
     gw_state_relieve(s); /* the collector may have been lent memory, too */
 }
@@ -96,16 +100,19 @@ void gw_script_collect(gw_state *s)
 void gw_script_report(gw_task *t, gw_exchange *x, int status)
 {
     struct explaining e = {.t = t, .x = x, .status = status};
-    lua_State *L = t->state->L;
-    bool memory = status == LUA_ERRMEM || t->state->refused;
-    int explained = memory ? LUA_ERRMEM : lua_cpcall(L, explain, &e);
+    gw_state *s = t->state;
+    lua_State *L = s->L;
+    bool memory = status == LUA_ERRMEM || s->refused;
+    int explained = memory ? LUA_ERRMEM : gw_guard_cpcall(s, explain, &e);
+    if (explained == GW_GUARD_ABANDONED)
+        return;
     if (!memory && explained != 0) {
         memory = explained == LUA_ERRMEM;
         gw_slice why = GW_NO_SLICE;
         if (lua_type(L, -1) == LUA_TSTRING)
             why.ptr = lua_tolstring(L, -1, &why.len);
         if (!memory)
-            log_failure(x, why.ptr ? why : GW_SLICE("an error that cannot be told"), GW_NO_SLICE);
+            log_failure(x->engine->log, x, why.ptr ? why : GW_SLICE("an error that cannot be told"), GW_NO_SLICE);
         lua_pop(L, 1);
     }
     if (memory)
@@ -115,7 +122,28 @@ void gw_script_report(gw_task *t, gw_exchange *x, int status)
 void gw_script_report_memory(gw_exchange *x)
 {
     if (gw_engine_out_of_memory(x->engine, NULL))
-        log_failure(x, GW_SLICE("not enough memory for the script"), GW_NO_SLICE);
+        log_failure(x->engine->log, x, GW_SLICE("not enough memory for the script"), GW_NO_SLICE);
+}
+
+void gw_script_report_text(gw_exchange *x, gw_slice text)
+{
+    log_failure(x->engine->log, x, text, GW_NO_SLICE);
+}
+
+void gw_script_report_overrun(gw_state *s, gw_exchange *x, bool lost)
+{
+    gw_counters *c = &s->engine->counters;
+    __atomic_store_n(&c->lua_overran, c->lua_overran + 1, __ATOMIC_RELAXED);
+    if (!lost)
+        return;
+    char bytes[400];
+    gw_text t = gw_text_on(bytes, sizeof bytes);
+    gw_text_printf(&t,
+                   "the script ran for %d ms of CPU in one go and could not be stopped: at most %d ms are allowed "
+                   "(gateway.script { cpu }); this "
+                   "worker's Lua state was given up",
+                   (int)(gw_guard_overran(s) * 1e3), (int)(s->budget / 1000000));
+    log_failure(s->engine->log, x, gw_text_done(&t), GW_NO_SLICE);
 }
 
 /* ---- gateway.log ---- */
@@ -147,7 +175,7 @@ static int lua_log(lua_State *L)
             gw_log_event(s->engine->log, (enum gw_log_level)level, message, NULL);
         return 0;
     }
-    if (s->index != 0) /* while it loads, the script runs once for each worker: one of them speaks */
+    if (s->index != 0 || s->quiet) /* while it loads, the script runs once for each worker: one of them speaks */
         return 0;
     static const char *const levels[] = {"debug", "info", "warn", "error"};
     char time[25];

@@ -8,6 +8,10 @@
 void gw_script_report(gw_task *t, struct gw_exchange *x, int status);
 /* There was no memory for the coroutine. (One line a second of this kind; the requests' own lines say "script error".) */
 void gw_script_report_memory(struct gw_exchange *x);
+/* A line about this request's script error with that text. */
+void gw_script_report_text(struct gw_exchange *x, gw_slice text);
+/* An entry ran longer than it may (gw_guard_overran): counted; with `lost`, the line for an entry that could only be left. x may be NULL. */
+void gw_script_report_overrun(gw_state *s, struct gw_exchange *x, bool lost);
 /* Collects garbage, so that the next request finds memory; by the function that gw_push_collect pushes, kept as s->collect. */
 void gw_script_collect(gw_state *s);
 void gw_push_collect(lua_State *L);

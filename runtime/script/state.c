@@ -4,7 +4,9 @@
 #include "script/embedded.h"
 #include "script/guard.h"
 #include "script/luajit.h"
+#include "script/remake.h"
 #include "script/task.h"
+#include "script/watchdog.h"
 #include "script/yaml.h"
 #include <lauxlib.h>
 #include <lualib.h>
@@ -46,22 +48,31 @@ static void *allocate_opening(gw_state *s, void *ptr, size_t old_bytes, size_t b
     return out;
 }
 
-/* What runs was lent memory: it has to end. The next instruction of the interpreter meets the hook. Compiled code meets the collector,
- * which it lets in again and again, and leaves for the interpreter when that has marked everything, which is now a single step. */
-static void on_no_memory(lua_State *L, lua_Debug *ar)
+/* What runs has to end. The next instruction of the interpreter meets the hook, and the next, so that no pcall holds on to it. Compiled
+ * code meets the collector, which it lets in again and again, and leaves for the interpreter when that has marked everything, which is now
+ * a single step. */
+static void on_stop(lua_State *L, lua_Debug *ar)
 {
     (void)ar;
-    lua_pushliteral(L, "not enough memory"); /* a string that every state has */
+    const gw_watched *w = gw_watchdog_known();
+    const gw_state *s = w ? w->state : NULL;
+    if (!s || s->overran <= 0) {
+        lua_pushliteral(L, "not enough memory"); /* a string that every state has */
+        lua_error(L);
+    }
+    luaL_where(L, 0); /* in a hook, level 0 is what was running */
+    lua_pushfstring(L, "%sthe script ran for %d ms of CPU in one go: at most %d ms are allowed (gateway.script { cpu })",
+                    lua_tostring(L, -1), (int)(s->overran * 1e3), (int)(s->budget / 1000000));
     lua_error(L);
 }
 
-static void stop_soon(gw_state *s)
+void gw_state_stop_soon(gw_state *s)
 {
     if (!s->stopping) {
         s->stopping = true;
         s->step_multiplier = lua_gc(s->L, LUA_GCSETSTEPMUL, 0);
-        lua_sethook(s->L, on_no_memory, LUA_MASKCOUNT, 1);
     }
+    lua_sethook(s->L, on_stop, LUA_MASKCOUNT, 1);
     lua_gc(s->L, LUA_GCRESTART, 0);
 }
 
@@ -127,7 +138,7 @@ static void *refused(gw_state *s, void *ptr, size_t old_bytes, size_t bytes)
     s->refused = true;
     if (gw_luajit_survives(s->L))
         return NULL;
-    stop_soon(s);
+    gw_state_stop_soon(s);
     if (within(s, 2 * s->most, bytes - old_bytes)) {
         if (gw_heap_owns(&s->heap, ptr))
             out = gw_heap_realloc(&s->heap, ptr, bytes);
@@ -341,7 +352,7 @@ static bool open_state(gw_state *s)
 {
     gw_luajit_learn();
     spare *b = malloc(sizeof *b);
-    if (!b || !gw_heap_open(&s->heap, GW_STATE_ROOM * s->most)) {
+    if (!b || !gw_heap_open(&s->heap, GW_STATE_ROOM)) {
         free(b);
         return false;
     }
@@ -364,12 +375,14 @@ gw_state *gw_state_new(uint32_t index, const char *script_path, const char *libr
     if (s) {
         gw_list_init(&s->losers);
         gw_list_init(&s->lent);
+        gw_list_init(&s->code);
     }
     if (!s || !folder)
         goto failed;
     s->index = index;
     s->library = library;
     s->most = GW_STATE_MEMORY;
+    s->budget = GW_STATE_CPU;
     s->make_task = LUA_NOREF;
     if (!open_state(s))
         goto failed;
@@ -385,11 +398,28 @@ failed:
     return NULL;
 }
 
+void gw_state_drop_memory(gw_state *s)
+{
+    while (!gw_list_empty(&s->lent))
+        give_loan((loan *)(void *)s->lent.next + 1);
+    gw_heap_close(&s->heap);
+    s->L = NULL;
+    s->running = NULL;
+    s->used = 0;
+    s->refused = s->stopping = false;
+    free(s->chains);
+    s->chains = NULL;
+    s->chain_count = 0;
+}
+
 void gw_state_free(gw_state *s)
 {
+    gw_remake_forget(s);
     gw_guard_tell_losers(s);
     if (s->L)
         lua_close(s->L);
+    while (!gw_list_empty(&s->code)) /* lua_close has given its machine code back */
+        gw_list_remove(s->code.next);
     gw_heap_close(&s->heap);
     gw_lua_holder_clear(&s->holder);
     gw_read_list_clear(&s->files);

@@ -12,7 +12,9 @@
 #include <lua.h>
 
 #define GW_STATE_MEMORY ((size_t)256 << 20) /* most that one state may hold, unless the script says otherwise */
-#define GW_STATE_ROOM 4                     /* times that, in addresses: what is lent, and what lies between blocks */
+#define GW_STATE_ROOM                                                                                                            \
+    ((size_t)8 << 30) /* addresses: four times the most that a script may ask for, since some is lent, and some
+                                             * lies between blocks */
 
 /* What boot.lua returns, kept as a list in the registry: reading it from there needs no memory, so it cannot fail. */
 enum gw_results {
@@ -25,6 +27,8 @@ enum gw_results {
     GW_RESULT_WARNINGS,
     GW_RESULTS = GW_RESULT_WARNINGS
 };
+
+#define GW_STATE_CPU 50000000 /* ns for one entry, likewise */
 
 struct gw_task;
 
@@ -53,6 +57,7 @@ typedef struct gw_state {
     const char *library;     /* folder of lua/gateway; NULL: built in */
     gw_read_list files;      /* found by require */
     double deadline;         /* of the load; 0: not loading */
+    double load_seconds;     /* what it may take */
     gw_engine *engine;       /* since the first request; NULL before */
     struct gw_task *running; /* whose coroutine runs; NULL: none */
     struct gw_generation *generation;
@@ -61,8 +66,22 @@ typedef struct gw_state {
     gw_lua_holder holder;   /* what scripts hold of shared state */
     int make_task, explain; /* registry: functions of lua/gateway/chain.lua */
     int collect;            /* registry: collects garbage */
-    gw_list losers;         /* of gw_loser (script/guard.h) */
-    int anchors; /* registry: list of what tasks hold. One of its own, which is all array: when memory runs out while LuaJIT
+    /* guard.c */
+    gw_list code;                     /* of gw_code_area: LuaJIT's machine code */
+    int64_t budget;                   /* ns of CPU for one entry */
+    double overran;                   /* seconds for which the last entry ran, when that was too long */
+    const _Atomic int *place;         /* which of the script's functions runs; in memory that stays */
+    void (*lost)(struct gw_state *s); /* the state will be given up: last words, while its memory is there */
+    /* remake.c */
+    struct gw_state *spare; /* takes this one's place when it is given up; NULL: none */
+    bool asked, hopeless;   /* another is being made; requests do not wait for it any more */
+    bool quiet;             /* the script's load is not its first: what it logs has been said */
+    bool timed;             /* the next two are in use */
+    gw_timeout patience;
+    gw_later swap;
+    double patience_until, pause;
+    gw_list losers; /* of gw_loser (script/guard.h) */
+    int anchors;    /* registry: list of what tasks hold. One of its own, which is all array: when memory runs out while LuaJIT
                              * makes a table larger that has numbers in its hash part, as the registry may, it loses these */
 } gw_state;
 
@@ -78,8 +97,13 @@ static inline gw_state *gw_state_called(lua_State *L)
 {
     return gw_unlikely(gw_state_adopted != NULL) ? gw_state_adopted : lua_touserdata(L, lua_upvalueindex(1));
 }
-/* What ran when memory was refused has ended: the next may run. */
+/* What runs ends as soon as it comes by: in the interpreter at the next instruction, in compiled code when that asks for memory. For a
+ * signal handler too, on the thread that runs it. */
+void gw_state_stop_soon(gw_state *s);
+/* What ran when memory was refused, or too long, has ended: the next may run. */
 void gw_state_relieve(gw_state *s);
+/* Drops all of its Lua memory at once, without a word to it: L is NULL after. */
+void gw_state_drop_memory(gw_state *s);
 
 /* Adds a path. false: memory is out. */
 bool gw_read_list_add(gw_read_list *files, const char *path);

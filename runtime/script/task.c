@@ -1,11 +1,13 @@
 #include "script/task.h"
 #include "gateway/exchange.h"
 #include "script/guard.h"
+#include "script/remake.h"
 #include "script/report.h"
 #include <lauxlib.h>
 #include <stdlib.h>
 
-#define GW_TASKS_KEPT 256 /* parked tasks kept by one chain */
+#define GW_TASKS_KEPT 256         /* parked tasks kept by one chain */
+#define GW_PREPARE_CPU 5000000000 /* ns: collecting all that a large load left behind takes a while */
 
 /* ---- what Lua calls to leave: shared by all tasks of a state, so that compiled code is shared too ---- */
 
@@ -51,6 +53,10 @@ static int task_wait(lua_State *L)
     running_task(L)->at = GW_TASK_WAITING;
     return lua_yield(L, 0);
 }
+
+/* What stands in exchange->task while there is no task. */
+static gw_task lost_task;    /* its state was given up: the chain fails when it is to go on */
+static gw_task waiting_task; /* there is no state yet: the chain begins when there is */
 
 /* ---- making and dropping ---- */
 
@@ -110,7 +116,9 @@ static gw_task *take(gw_state *s, uint32_t chain)
         return t;
     }
     struct making m = {.s = s, .chain = chain};
-    int status = lua_cpcall(s->L, make, &m);
+    int status = gw_guard_cpcall(s, make, &m);
+    if (gw_unlikely(status == GW_GUARD_ABANDONED))
+        return NULL;
     if (status == 0) {
         t = m.task;
         s->running = t;
@@ -179,9 +187,13 @@ static inline bool only_layers(const gw_task *t)
 
 static enum gw_chain_verdict failed(gw_task *t, gw_exchange *x, int status)
 {
-    gw_script_report(t, x, status);
+    gw_state *s = t->state;
     x->task = NULL;
-    drop(t);
+    if (gw_guard_overran(s) > 0)
+        gw_script_report_overrun(s, x, false);
+    gw_script_report(t, x, status);
+    if (gw_likely(s->L)) /* what explains an error is a script's, too, and may run away */
+        drop(t);
     return GW_CHAIN_FAILED;
 }
 
@@ -237,21 +249,29 @@ static enum gw_chain_verdict run(gw_task *t, gw_exchange *x, int arguments)
 static enum gw_chain_verdict go(gw_state *s, gw_task *t, gw_exchange *x, int arguments)
 {
     enum gw_chain_verdict verdict = run(t, x, arguments);
-    if (gw_unlikely(s->refused)) /* LuaJIT does not collect when memory is refused: the next request would be, too */
+    if (gw_unlikely(s->refused && s->L)) /* LuaJIT does not collect when memory is refused: the next request would be, too */
         gw_script_collect(s);
     return verdict;
 }
 
 static enum gw_chain_verdict start(gw_exchange *x)
 {
-    gw_state *s = x->generation->worker[x->engine->index].script;
+    bool hopeless = false;
+    gw_state *s = gw_remake_state(x->generation, x->engine, &hopeless);
+    if (gw_unlikely(!s)) {
+        if (hopeless)
+            return GW_CHAIN_UNAVAILABLE;
+        x->task = &waiting_task;
+        return GW_CHAIN_WAIT;
+    }
     s->engine = x->engine;
     gw_lua_clock(x->engine->loop);
     gw_task *t = take(s, (uint32_t)x->route->chain);
-    if (gw_unlikely(!t || s->refused))
+    if (gw_unlikely((!t || s->refused) && s->L))
         gw_script_collect(s);
     if (gw_unlikely(!t)) {
-        gw_script_report_memory(x);
+        if (s->L)
+            gw_script_report_memory(x);
         return GW_CHAIN_FAILED;
     }
     open_view(t, x);
@@ -261,6 +281,15 @@ static enum gw_chain_verdict start(gw_exchange *x)
 static enum gw_chain_verdict resume(gw_exchange *x)
 {
     gw_task *t = x->task;
+    if (gw_unlikely(t == &lost_task)) {
+        x->task = NULL;
+        gw_script_report_text(x, GW_SLICE("another request of this worker ran away in Lua, and took with it what waited there"));
+        return GW_CHAIN_FAILED;
+    }
+    if (gw_unlikely(t == &waiting_task)) {
+        x->task = NULL;
+        return start(x);
+    }
     gw_state *s = t->state;
     if (t->at == GW_TASK_WAITING)
         return go(s, t, x, 0);
@@ -274,7 +303,38 @@ static void cancel(gw_exchange *x)
 {
     gw_task *t = x->task;
     x->task = NULL;
-    drop(t);
+    if (t != &lost_task && t != &waiting_task)
+        drop(t);
+}
+
+/* ---- a state that is given up ---- */
+
+/* Its memory is still there, but in no order: nothing of Lua's may be called. */
+static void on_lost(gw_state *s)
+{
+    gw_engine *e = s->engine;
+    gw_exchange *here = s->running ? s->running->view.exchange : NULL;
+    gw_script_report_overrun(s, here, true);
+    __atomic_store_n(&e->counters.lua_states_lost, e->counters.lua_states_lost + 1, __ATOMIC_RELAXED);
+    for (gw_list *at = e->exchange_list.next; at != &e->exchange_list; at = at->next) {
+        gw_exchange *x = gw_container_of(at, gw_exchange, link);
+        if (x->generation != s->generation || !x->task || x->task == &lost_task || x->task == &waiting_task)
+            continue;
+        x->task = &lost_task;
+        if (x != here && (x->state == GW_X_CHAIN || x->state == GW_X_BODY))
+            gw_exchange_wake(x);
+    }
+    gw_remake_begin(s);
+}
+
+void gw_script_wake_waiting(gw_state *s)
+{
+    gw_engine *e = s->engine;
+    for (gw_list *at = e->exchange_list.next; at != &e->exchange_list; at = at->next) {
+        gw_exchange *x = gw_container_of(at, gw_exchange, link);
+        if (x->generation == s->generation && x->task == &waiting_task)
+            gw_exchange_wake(x);
+    }
 }
 
 const gw_chain_ops gw_script_chain_ops = {.start = start, .resume = resume, .cancel = cancel};
@@ -299,6 +359,10 @@ static int prepare(lua_State *L)
     lua_getglobal(L, "require");
     lua_pushliteral(L, "gateway.chain");
     lua_call(L, 1, 1);
+    if (!s->adopted) {
+        lua_getfield(L, -1, "close_globals");
+        lua_call(L, 0, 0);
+    }
     lua_getfield(L, -1, "install");
     lua_rawgeti(L, LUA_REGISTRYINDEX, p->results);
     lua_rawgeti(L, -1, GW_RESULT_CHAINS);
@@ -343,9 +407,15 @@ int gw_script_prepare(gw_state *s, gw_generation *g, int results)
     s->chain_count = (uint32_t)count;
     struct preparing p = {.s = s, .results = results};
     gw_state_relieve(s);
-    if (lua_cpcall(s->L, prepare, &p) != 0) {
-        lua_pop(s->L, 1);
+    int64_t budget = s->budget;
+    s->budget = GW_PREPARE_CPU;
+    int status = gw_guard_cpcall(s, prepare, &p);
+    if (status != 0) {
+        if (status != GW_GUARD_ABANDONED)
+            lua_pop(s->L, 1);
         return GW_NOMEM;
     }
+    s->budget = budget;
+    s->lost = on_lost;
     return s->refused ? GW_NOMEM : GW_OK;
 }

@@ -122,6 +122,7 @@ describe("the chain:", function()
         print("printed", 2)
         return gateway.respond(200)
       end }
+      gateway.script { cpu = "20s" }
       gateway.route "= /memory" { to = function() local t = {} for i = 1, 1e9 do t[i] = ("x"):rep(1e6) .. i end end }
       local ups = { b = b }
       gateway.route "= /to/number" { to = function() return 5 end }

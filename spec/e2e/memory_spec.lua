@@ -257,6 +257,7 @@ describe("memory:", function()
 
   it("a script that takes all that it may, in compiled code, fails alone", function()
     local g = gateway.start { binary = memory.binary, env = memory.env, workers = 1, script = [[${prelude}
+      gateway.script { cpu = "30s" }
       local kinds = {
         tables = function() local t = {} for i = 1, 1e9 do t[i] = { i } end end,
         keys = function() local t = {} for i = 1, 1e9 do t["k" .. i] = i end end,
