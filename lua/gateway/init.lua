@@ -54,7 +54,7 @@ local by_hand = {
 }
 
 -- Whole modules, which need the gateway's C as well.
-local modules = { crypto = true, base64 = true, json = true }
+local modules = { crypto = true, base64 = true, json = true, json_schema = true }
 
 return setmetatable(gateway, {
   __index = function(_, name)
