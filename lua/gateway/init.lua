@@ -41,7 +41,7 @@ local gateway = {
 -- Promised by the next versions: named here, so that a script that uses them is told so.
 local later = {}
 for _, name in ipairs {
-  "fetch", "sleep", "every", "counter", "gauge", "histogram",
+  "fetch", "sleep", "every",
 } do
   later[name] = true
 end
@@ -50,7 +50,7 @@ end
 local by_hand = {
   token_bucket = "primitives", client_limiter = "primitives", sliding_window = "primitives", breaker = "primitives",
   breakers = "primitives", balancer = "balancing", health = "balancing", shared = "dictionary",
-  regex = "regex", cidr = "cidr",
+  regex = "regex", cidr = "cidr", counter = "metrics", gauge = "metrics", histogram = "metrics",
 }
 
 -- Whole modules, which need the gateway's C as well.

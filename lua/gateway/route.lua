@@ -335,7 +335,8 @@ function route.finish()
     lua = state.lua,
     trusted_proxies = state.trusted_proxies, forwarding = state.forwarding, request_id = state.request_id, access_log = state.access_log,
     event_log = state.event_log,
-    upstreams = upstreams, routes = routes, files = state.files, shared = state.shared, limits_used = limit.data(),
+    upstreams = upstreams, routes = routes, metrics = state.metrics, files = state.files, shared = state.shared,
+    limits_used = limit.data(),
   }, problems, chains
 end
 

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "gateway/metrics.h"
+#include "gateway/metrics_script.h"
 #include "gateway/shared.h"
 #include <stdlib.h>
 
@@ -15,6 +16,8 @@ static void release_metrics(gw_generation *g)
         if (route->metrics)
             gw_metrics_release(&route->metrics->block);
     }
+    for (uint32_t i = 0; i < g->metric_count; i++)
+        gw_script_metric_release(g->metrics[i].metric);
     if (g->unmatched)
         gw_metrics_release(&g->unmatched->block);
 }

@@ -122,6 +122,8 @@ struct gw_generation {
     uint32_t limit_count;
     struct gw_shared_use *shared; /* state that outlives generations (gateway/shared.h), and what this one wants it to be */
     uint32_t shared_count;
+    struct gw_script_metric_use *metrics; /* that the script declares (gateway/metrics_script.h) */
+    uint32_t metric_count;
     gw_listen_spec *listens;
     uint32_t listen_count;
     gw_listen_spec admin; /* .text.ptr NULL: none */

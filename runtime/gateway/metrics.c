@@ -153,6 +153,14 @@ void gw_metrics_release(gw_metrics_block *b)
     pthread_mutex_unlock(&registry_lock);
 }
 
+void gw_metrics_forget(void)
+{
+    pthread_mutex_lock(&registry_lock);
+    while (!gw_list_empty(&registry_kept))
+        block_delete(gw_container_of(registry_kept.next, gw_metrics_block, kept));
+    pthread_mutex_unlock(&registry_lock);
+}
+
 void gw_metrics_each(enum gw_metrics_kind kind, void (*visit)(const gw_metrics_block *b, void *data), void *data)
 {
     pthread_mutex_lock(&registry_lock);

@@ -110,6 +110,9 @@ gw_upstream_metrics *gw_metrics_upstream(gw_slice name);
 gw_limiter_metrics *gw_metrics_limiter(gw_slice route, gw_slice name);
 void gw_metrics_release(gw_metrics_block *b); /* NULL is fine */
 
+/* Forgets what is kept for the time being: for tests that begin anew. */
+void gw_metrics_forget(void);
+
 /* Each block of a kind, oldest first, while nobody can open or release one. */
 void gw_metrics_each(enum gw_metrics_kind kind, void (*visit)(const gw_metrics_block *b, void *data), void *data);
 /* Adds up what the workers have. */

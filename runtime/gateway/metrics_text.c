@@ -1,5 +1,6 @@
 #include "gateway/metrics_text.h"
 #include "gateway/metrics.h"
+#include "gateway/metrics_script.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -338,4 +339,5 @@ void gw_metrics_write(gw_page *p, const gw_generation *g, int64_t now)
     write_upstreams(p);
     if (g)
         write_endpoints(p, g, now);
+    gw_script_metrics_write(p, g ? g->metrics : NULL, g ? g->metric_count : 0);
 }

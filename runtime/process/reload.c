@@ -2,6 +2,7 @@
 #include "process/reload.h"
 
 #include "base/clock.h"
+#include "gateway/metrics_script.h"
 #include "gateway/shared.h"
 #include "process/admin.h"
 #include "process/supervisor.h"
@@ -235,8 +236,10 @@ bool gw_generation_apply(gw_supervisor *s, gw_generation *g, gw_lines *errors)
                      s->worker_count, gw_workers_meant(g->workers));
     gw_prober_follow(s->prober, g); /* first: it tells which endpoints are back because nobody looks at them any more */
     gw_generation_adopt(g, s->ring);
-    if (old)
+    if (old) {
         gw_generation_replaced(old->g, g);
+        gw_script_metrics_adopt(g->metrics, g->metric_count, old->g->metrics, old->g->metric_count, s->ring);
+    }
     gw_logging_apply(s, g, &logging);
     s->live = live;
     atomic_store_explicit(&s->current, g, memory_order_release);

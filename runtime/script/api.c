@@ -11,6 +11,7 @@ const gw_lua_size gw_api_sizes[] = {
     {"gw_lua_slice", sizeof(gw_lua_slice)},
     {"gw_lua_view", sizeof(gw_lua_view)},
     {"gw_lua_size", sizeof(gw_lua_size)},
+    {"gw_lua_metric", sizeof(gw_lua_metric)},
     {"gw_lua_handle", sizeof(gw_lua_handle)},
     {"gw_lua_token_bucket", sizeof(gw_lua_token_bucket)},
     {"gw_lua_client_limiter", sizeof(gw_lua_client_limiter)},

@@ -48,6 +48,7 @@ void gw_build_traffic(gw_builder *b, gw_upstream *u, int at);
 void gw_build_settings(gw_builder *b, int at);
 void gw_build_logs(gw_builder *b, int at);
 void gw_build_upstreams(gw_builder *b, int at);
+void gw_build_metrics(gw_builder *b, int at);
 void gw_build_limits(gw_builder *b, int at); /* before the routes */
 void gw_build_routes(gw_builder *b, int at);
 /* The limits of one route, whose table is at stack index `at`. */

@@ -108,6 +108,7 @@ typedef struct gw_lua_hold {
     void *object;
 } gw_lua_hold;
 typedef struct gw_lua_holder {
+    uint32_t worker; /* whose Lua state it is: metrics have cells for each */
     gw_lua_hold *first;
     gw_owned *owned; /* what the state's scripts made of runtime/secure */
     bool collected;  /* nothing is held: the collector gives back what scripts made, as for private ones (testing.h) */

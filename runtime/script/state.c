@@ -380,6 +380,7 @@ gw_state *gw_state_new(uint32_t index, const char *script_path, const char *libr
     if (!s || !folder)
         goto failed;
     s->index = index;
+    s->holder.worker = index;
     s->library = library;
     s->most = GW_STATE_MEMORY;
     s->budget = GW_STATE_CPU;
