@@ -6,6 +6,7 @@
 --     end)
 --     assert.equal(200, app:get("/").status)
 
+local check = require "gateway.check"
 local spec = require "gateway.spec"
 local testing_app = require "gateway.testing_app"
 local testing_upstream = require "gateway.testing_upstream"
@@ -95,5 +96,56 @@ function testing.app(f, options)
 end
 
 testing.upstream = testing_upstream.new
+
+-- ---- helpers ----
+
+---@class gateway.testing.Clock
+local Clock = {}
+Clock.__index = Clock
+function Clock:now() return self.time end
+function Clock:advance(seconds) self.time = self.time + seconds end
+
+--- A clock for primitives by hand: gateway.token_bucket { rate = 1, clock = clock }; clock:advance(10).
+---@param seconds? number what it shows at first; 0
+---@return gateway.testing.Clock
+function testing.clock(seconds)
+  return setmetatable({ time = seconds or 0 }, Clock)
+end
+
+---@class gateway.testing.JwtOptions
+---@field claims table
+---@field alg? string "HS256"; RS256, ES256, EdDSA and so on
+---@field key? string|gateway.Key a secret, or a private key as PEM; by default that of testing.keys
+---@field header? table more members of the token's head, such as kid
+
+--- A JSON Web Token, signed.
+---@param options gateway.testing.JwtOptions
+---@return string
+function testing.jwt(options)
+  if type(options) ~= "table" or type(options.claims) ~= "table" then
+    error("testing.jwt: expected { claims = { sub = \"alice\" } }, found " .. check.describe(options), 2)
+  end
+  local base64, crypto, json = require "gateway.base64", require "gateway.crypto", require "gateway.json"
+  local alg = options.alg or "HS256"
+  local head = { alg = alg, typ = "JWT" }
+  for name, value in pairs(options.header or {}) do head[name] = value end
+  local text = base64.encode_url(json.encode(head)) .. "." .. base64.encode_url(json.encode(options.claims))
+  if alg == "none" then return text .. "." end
+  local key = options.key or (testing.keys[alg] and testing.keys[alg].private)
+  local problem
+  if type(key) == "string" then
+    if alg:find("^HS") then key = crypto.secret(key) else key, problem = crypto.key(key) end
+  end
+  if not key then error(("testing.jwt: no key for %s%s"):format(alg, problem and ": " .. problem or ""), 2) end
+  local signature
+  signature, problem = crypto.sign(alg, key, text)
+  if not signature then error("testing.jwt: " .. tostring(problem), 2) end
+  return text .. "." .. base64.encode_url(signature)
+end
+
+--- Keys for tests, known to everybody: keys.RS256.private and .public (PEM), keys.ES256, keys.EdDSA; keys.HS256.private is a secret.
+testing.keys = require "gateway.testing_keys"
+
+require "gateway.testing_assert"
 
 return testing

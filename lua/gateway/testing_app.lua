@@ -20,6 +20,7 @@ local ROUNDS_MOST = 100000 -- of clients and backends without time passing
 ---@field clock gateway.testing.AppClock
 ---@field log table[] what the gateway has logged, oldest first: { level =, message =, time =, ... }. Lines of requests are in `access`
 ---@field access table[] the access log: a record a request
+---@field metrics gateway.testing.Metrics
 ---@field upstreams table<string, { requests: gateway.testing.Request[] }>
 local App = {}
 
@@ -289,6 +290,46 @@ end
 
 -- ---- making one ----
 
+-- ---- metrics ----
+
+---@class gateway.testing.Metrics
+local Metrics = {}
+Metrics.__index = Metrics
+
+--- What a scrape would say, as text.
+function Metrics:text()
+  return self._app._core:metrics()
+end
+
+--- Every sample: { name =, labels = { name = text }, value = }.
+function Metrics:samples()
+  local out = {}
+  for line in self:text():gmatch("[^\n]+") do
+    local name, labels, value = line:match("^([%w_:]+)(%b{}) (%S+)")
+    if not name then name, value = line:match("^([%w_:]+) (%S+)") end
+    if name then
+      local by_name = {}
+      for key, text in (labels or ""):gmatch('([%w_]+)="([^"]*)"') do by_name[key] = text end
+      out[#out + 1] = { name = name, labels = by_name, value = tonumber((value:gsub("^+Inf$", "inf"))) }
+    end
+  end
+  return out
+end
+
+--- The sum of all samples of that name that have these labels (others may be there, too); nil when there is none.
+---@param name string "gateway_requests_total"
+---@param labels? table<string, string|number>
+---@return number?
+function Metrics:value(name, labels)
+  local sum
+  for _, sample in ipairs(self:samples()) do
+    local fits = sample.name == name
+    for key, text in pairs(labels or {}) do fits = fits and sample.labels[key] == tostring(text) end
+    if fits then sum = (sum or 0) + sample.value end
+  end
+  return sum
+end
+
 ---@class gateway.testing.AppClock
 local Clock = {}
 Clock.__index = Clock
@@ -414,6 +455,7 @@ function testing_app.new(f, options, source, plugins, level)
     _hosts = hosts, upstreams = {},
   }, App_meta)
   self.clock = setmetatable({ _app = self }, Clock)
+  self.metrics = setmetatable({ _app = self }, Metrics)
   self._holder, self._write, self._now = self._core:surroundings()
   local good, failure = pcall(as, self, self._core.call, self._core, function()
     local data, problems, chains = declare(self, f, options, source)

@@ -217,6 +217,7 @@ local function answered(pending, message, problem)
   else
     response = { headers = http.new_headers(), body = "", error = problem }
   end
+  response.app = pending.app
   response.duration = pending.app:_elapsed() - pending.began
   pending.response = setmetatable(response, Response)
 end

@@ -101,8 +101,8 @@ static gw_metrics_block *block_open(enum gw_metrics_kind kind, gw_slice name, gw
     uint64_t hash = gw_mix64(gw_hash(name.ptr, name.len) * 31 + gw_hash(part.ptr, part.len) + kind);
     pthread_mutex_lock(&registry_lock);
     gw_metrics_block *b = registry[hash % CHAINS];
-    while (b && !(b->hash == hash && b->kind == kind && b->workers == gw_registry_workers() && gw_slice_equal(b->name, name) &&
-                  gw_slice_equal(b->part, part)))
+    while (b && !(b->hash == hash && b->kind == kind && b->workers == gw_registry_workers() && b->scope == gw_registry_scope() &&
+                  gw_slice_equal(b->name, name) && gw_slice_equal(b->part, part)))
         b = b->next;
     if (b) {
         b->references++;
@@ -113,6 +113,7 @@ static gw_metrics_block *block_open(enum gw_metrics_kind kind, gw_slice name, gw
         }
     } else if ((b = block_new(kind, name, part)) != NULL) {
         b->hash = hash;
+        b->scope = gw_registry_scope();
         b->next = registry[hash % CHAINS];
         registry[hash % CHAINS] = b;
         gw_list_push_back(&registry_all[kind], &b->link);
@@ -142,7 +143,7 @@ void gw_metrics_release(gw_metrics_block *b)
         return;
     pthread_mutex_lock(&registry_lock);
     if (--b->references == 0) {
-        if (block_empty(b)) {
+        if (b->scope || block_empty(b)) { /* a test's gateway has no successor */
             block_delete(b);
         } else {
             gw_list_push_back(&registry_kept, &b->kept);
@@ -165,7 +166,8 @@ void gw_metrics_each(enum gw_metrics_kind kind, void (*visit)(const gw_metrics_b
 {
     pthread_mutex_lock(&registry_lock);
     for (gw_list *at = registry_all[kind].next; at != &registry_all[kind]; at = at->next)
-        visit(gw_container_of(at, gw_metrics_block, link), data);
+        if (gw_container_of(at, gw_metrics_block, link)->scope == gw_registry_scope())
+            visit(gw_container_of(at, gw_metrics_block, link), data);
     pthread_mutex_unlock(&registry_lock);
 }
 

@@ -80,8 +80,8 @@ typedef struct gw_metrics_block {
     gw_slice name, part; /* of the route or upstream; of the limiter */
     gw_slice labels;     /* as a scrape has them: route="/api" */
     uint64_t hash;
-    uint32_t references; /* of generations; 0: kept */
-    uint32_t workers;
+    uint32_t references;           /* of generations; 0: kept */
+    uint32_t workers, scope;       /* scope: gw_registry_enter */
     gw_list link, kept;            /* all of its kind, oldest first; those that no generation has, longest without first */
     struct gw_metrics_block *next; /* with the same hash */
 } gw_metrics_block;

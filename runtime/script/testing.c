@@ -1,5 +1,6 @@
 #include "script/testing.h"
 #include "base/clock.h"
+#include "gateway/metrics_text.h"
 #include "gateway/prober.h"
 #include "net/raw.h"
 #include "script/api.h"
@@ -663,6 +664,26 @@ static int app_counts(lua_State *L)
     return 1;
 }
 
+/* app:metrics() -> what a scrape would say of routes, limiters, upstreams and endpoints */
+static int app_metrics(lua_State *L)
+{
+    app *a = app_at(L);
+    gw_page p;
+    entry before = enter(a);
+    gw_page_init(&p, false);
+    p.wall = a->began_wall - (double)a->began_ns * 1e-9;
+    gw_metrics_write(&p, atomic_load(&a->current), a->now_ns);
+    gw_page_end(&p);
+    leave(before);
+    if (p.failed) {
+        gw_page_clear(&p);
+        return luaL_error(L, "not enough memory");
+    }
+    lua_pushlstring(L, p.bytes, p.len);
+    gw_page_clear(&p);
+    return 1;
+}
+
 const char *gw_testing_library(void)
 {
     Dl_info info;
@@ -679,7 +700,8 @@ int luaopen_gateway_testing(lua_State *L)
         {"due", app_due},       {"at", app_at_time},    {"accept", app_accept},
         {"knocks", app_knocks}, {"answer", app_answer}, {"put_off", app_put_off},
         {"read", app_read},     {"write", app_write},   {"shut", app_shut},
-        {"lines", app_lines},   {"counts", app_counts}, {NULL, NULL},
+        {"lines", app_lines},   {"counts", app_counts}, {"metrics", app_metrics},
+        {NULL, NULL},
     };
     if (luaL_newmetatable(L, APP)) {
         lua_pushcfunction(L, app_collected);
