@@ -7,6 +7,8 @@ local function open()
   local here, why = pcall(function() return ffi.C.gw_api_text end)
   if here then return ffi.C end
   if not tostring(why):find("undefined symbol", 1, true) then error(why, 0) end -- "not enough memory": no reason to look elsewhere
+  local here_too = debug.getregistry()["gateway.library"] -- this code came out of it
+  if here_too then return ffi.load(here_too) end
   local tried = {}
   local paths = { "build/dev/libgateway.so", "build/release/libgateway.so" }
   if os.getenv("GATEWAY_BUILD") then table.insert(paths, 1, os.getenv("GATEWAY_BUILD") .. "/libgateway.so") end

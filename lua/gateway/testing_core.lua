@@ -10,7 +10,7 @@ local open = package.preload["gateway.testing_c"]
 if not open then
   local path = ffi.string(C.gw_testing_library())
   local why
-  if path ~= "" then open, why = package.loadlib(path, "luaopen_gateway_testing") end
+  if path ~= "" then open, why = package.loadlib(path, "luaopen_gateway_testing_c") end
   if not open then error("gateway.testing: the gateway's C library has no functions for tests: " .. tostring(why or path), 0) end
 end
 

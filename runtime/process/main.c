@@ -6,6 +6,7 @@
 #include "process/reload.h"
 #include "process/supervisor.h"
 #include "script/script.h"
+#include "script/testing.h"
 #include <stdlib.h>
 
 /* A message's further lines begin with a tab. */
@@ -110,6 +111,10 @@ int main(int argc, char *argv[])
         return in_lua("gateway.plugin_docs", options.script);
     case GW_COMMAND_TYPES:
         return in_lua("gateway.types", options.script);
+    case GW_COMMAND_TEST:
+        return gw_testing_command("gateway.testing_command", options.rest, options.rest_count);
+    case GW_COMMAND_NEW:
+        return gw_testing_command("gateway.testing_new", options.rest, options.rest_count);
     default:
         return written(stdout, EXIT_SUCCESS);
     }

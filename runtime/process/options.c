@@ -6,6 +6,8 @@ static const char main_help[] = "gateway: an API gateway that is scripted in Lua
                                 "  gateway [run] SCRIPT     run it in the foreground\n"
                                 "  gateway check SCRIPT     load it as a reload would, and say what is wrong with it\n"
                                 "  gateway routes SCRIPT    print the routes in the order in which they are tried\n"
+                                "  gateway test [PATHS]     run tests of plugins and scripts (busted)\n"
+                                "  gateway new plugin NAME  write a plugin and its test, to begin with\n"
                                 "  gateway plugins [NAME]   what plugins there are, or what one of them takes\n"
                                 "  gateway types FOLDER     write definitions for your editor\n"
                                 "  gateway --version        print the version\n"
@@ -77,15 +79,47 @@ static const char types_help[] = "usage: gateway types FOLDER\n"
                                  "example:\n"
                                  "  mkdir -p types && gateway types types\n";
 
+static const char test_help[] = "usage: gateway test [PATHS] [OPTIONS OF BUSTED]\n"
+                                "\n"
+                                "Runs tests of plugins and scripts: files of busted (*_spec.lua), which find the\n"
+                                "gateway's library, and with it gateway.testing, without being told where it is.\n"
+                                "PATHS are files and folders; spec/ by default, or this folder where there is no\n"
+                                "spec/. Everything behind \"test\" is handed to busted: --filter=PATTERN,\n"
+                                "--output=TAP, --tags=TAGS, --list and so on; gateway test -- --help prints them all.\n"
+                                "\n"
+                                "It needs busted: apt-get install lua-busted\n"
+                                "\n"
+                                "exit status: 0 when every test passed, else 1.\n"
+                                "\n"
+                                "example:\n"
+                                "  gateway new plugin hello && gateway test\n";
+
+static const char new_help[] = "usage: gateway new plugin NAME [--dir FOLDER]\n"
+                               "\n"
+                               "Writes a plugin to begin with and its test, plugins/NAME.lua and\n"
+                               "spec/plugins/NAME_spec.lua, in this folder or in FOLDER. Nothing that is there is\n"
+                               "overwritten.\n"
+                               "\n"
+                               "exit status: 0, or 1 when a file is there already or cannot be written, 2 for\n"
+                               "wrong usage.\n"
+                               "\n"
+                               "example:\n"
+                               "  gateway new plugin hello && gateway test spec/plugins/hello_spec.lua\n";
+
 static const struct {
     const char *word;
     enum gw_command command;
     const char *help;
     const char *takes; /* the word behind it; NULL: it may be left out */
+    bool rest;         /* reads the words behind it itself */
 } commands[] = {
-    {"run", GW_COMMAND_RUN, run_help, "SCRIPT"},          {"check", GW_COMMAND_CHECK, check_help, "SCRIPT"},
-    {"routes", GW_COMMAND_ROUTES, routes_help, "SCRIPT"}, {"plugins", GW_COMMAND_PLUGINS, plugins_help, NULL},
-    {"types", GW_COMMAND_TYPES, types_help, "FOLDER"},
+    {"run", GW_COMMAND_RUN, run_help, "SCRIPT", false},
+    {"check", GW_COMMAND_CHECK, check_help, "SCRIPT", false},
+    {"routes", GW_COMMAND_ROUTES, routes_help, "SCRIPT", false},
+    {"plugins", GW_COMMAND_PLUGINS, plugins_help, NULL, false},
+    {"types", GW_COMMAND_TYPES, types_help, "FOLDER", false},
+    {"test", GW_COMMAND_TEST, test_help, NULL, true},
+    {"new", GW_COMMAND_NEW, new_help, NULL, true},
 };
 
 static bool is(const char *word, const char *a, const char *b)
@@ -126,6 +160,11 @@ int gw_options_parse(int argc, char *const argv[], gw_options *options, FILE *ou
                 command = commands[i].word;
                 takes = commands[i].takes;
                 at = 2;
+                if (commands[i].rest && !(argc > 2 && is(argv[2], "--help", "-h"))) {
+                    options->rest = argv + 2;
+                    options->rest_count = argc - 2;
+                    return GW_OK;
+                }
             }
         }
     }

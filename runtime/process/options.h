@@ -17,12 +17,16 @@ enum gw_command {
     GW_COMMAND_CHECK,
     GW_COMMAND_ROUTES,
     GW_COMMAND_PLUGINS,
-    GW_COMMAND_TYPES
+    GW_COMMAND_TYPES,
+    GW_COMMAND_TEST,
+    GW_COMMAND_NEW
 };
 
 typedef struct gw_options {
     enum gw_command command;
     const char *script; /* of plugins: NAME, or NULL; of types: FOLDER */
+    char *const *rest;  /* of test and new: the words behind them */
+    int rest_count;
 } gw_options;
 
 /* 0: go on with *options. GW_INVALID: the words were wrong, why stands on `err`; exit with GW_EXIT_USAGE. */

@@ -687,12 +687,12 @@ static int app_metrics(lua_State *L)
 const char *gw_testing_library(void)
 {
     Dl_info info;
-    if (dladdr((void *)(uintptr_t)luaopen_gateway_testing, &info) == 0 || !info.dli_fname || !strstr(info.dli_fname, ".so"))
+    if (dladdr((void *)(uintptr_t)luaopen_gateway_testing_c, &info) == 0 || !info.dli_fname || !strstr(info.dli_fname, ".so"))
         return "";
     return info.dli_fname;
 }
 
-int luaopen_gateway_testing(lua_State *L)
+int luaopen_gateway_testing_c(lua_State *L)
 {
     static const luaL_Reg methods[] = {
         {"close", app_close},   {"call", app_call},     {"surroundings", app_surroundings},
@@ -716,5 +716,9 @@ int luaopen_gateway_testing(lua_State *L)
     lua_setfield(L, -2, "new");
     lua_pushcfunction(L, gw_yaml_load);
     lua_setfield(L, -2, "yaml");
+    gw_push_shipped(L);
+    lua_setfield(L, -2, "shipped");
+    gw_push_list_folder(L);
+    lua_setfield(L, -2, "list");
     return 1;
 }

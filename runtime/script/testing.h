@@ -12,5 +12,13 @@
 #include <lua.h>
 
 /* Gives the module's table. */
+GW_API int luaopen_gateway_testing_c(lua_State *L);
+
+/* The library as Lua's own loader finds it in libgateway.so (LUA_CPATH="build/release/lib?.so;;"): the modules that are built in. */
+GW_API int luaopen_gateway(lua_State *L);
 GW_API int luaopen_gateway_testing(lua_State *L);
+/* Runs a command that is a module of the library, in a state of its own that is as any Lua's: without cap or budget, and with the functions
+ * above at hand. The module gives a function, which gets the words and gives the exit status. */
+int gw_testing_command(const char *module, char *const words[], int count);
+
 #endif
