@@ -2,57 +2,19 @@
 #include "base/clock.h"
 #include "gateway/metrics_text.h"
 #include "gateway/prober.h"
-#include "net/raw.h"
 #include "script/api.h"
 #include "script/builder.h"
 #include "script/guard.h"
 #include "script/task.h"
+#include "script/testing_parts.h"
 #include "script/yaml.h"
 #include <dlfcn.h>
 #include <lauxlib.h>
 #include <math.h>
 #include <stdlib.h>
 
-#define APP "gateway.testing.app"
 #define LOG_BYTES (1u << 20)
 #define STEPS_MOST 1000000 /* of the loop without a pause: more is something that feeds itself */
-#define READ_BYTES 65536
-
-/* A descriptor that tests have: one end of a pair whose other end the engine has. */
-typedef struct wire {
-    int fd, other; /* fd -1: free */
-} wire;
-
-/* A connection that the engine wants: it waits for somebody to say what becomes of it. */
-typedef struct knock {
-    gw_stream *stream;
-    gw_address to;
-    int fd, other;
-} knock;
-
-typedef struct app {
-    gw_engine engine;
-    gw_loop *loop;
-    gw_log_ring *ring;
-    gw_state *state;
-    gw_prober *prober;
-    gw_generation *generation;
-    _Atomic(gw_generation *) current;
-    gw_listener listener; /* what the engine thinks it accepted from */
-    gw_list orphans;
-    int64_t began_ns, now_ns;
-    double began_wall;
-    uint32_t scope;
-    bool running, failed;
-    wire *wires;
-    uint32_t wire_count, wire_cap;
-    knock *knocks;
-    uint32_t knock_count, knock_cap;
-} app;
-
-typedef struct box { /* the userdata */
-    app *a;          /* NULL: closed */
-} box;
 
 /* ---- states: kept for ever, and used again; functions of the library may name one that has ended ---- */
 
@@ -108,22 +70,21 @@ static void script_close(void *script)
 
 /* ---- entering: the app's clock and registry are this thread's for a while ---- */
 
-typedef struct entry {
-    gw_state *state;
-    uint32_t scope;
-    app *outer;
-} entry;
+static _Thread_local gw_testing_app *entered;
 
-static _Thread_local app *entered;
+gw_testing_app *gw_testing_entered(void)
+{
+    return entered;
+}
 
-static void show_time(const app *a)
+static void show_time(const gw_testing_app *a)
 {
     gw_clock_stand(a->now_ns, a->began_wall + (double)(a->now_ns - a->began_ns) * 1e-9);
 }
 
-static entry enter(app *a)
+gw_testing_entry gw_testing_enter(gw_testing_app *a)
 {
-    entry before = {.state = gw_state_adopted, .scope = gw_registry_scope(), .outer = entered};
+    gw_testing_entry before = {.state = gw_state_adopted, .scope = gw_registry_scope(), .outer = entered};
     gw_state_adopted = a->state;
     gw_registry_enter(a->scope);
     gw_lua_clock(a->loop);
@@ -132,7 +93,7 @@ static entry enter(app *a)
     return before;
 }
 
-static void leave(entry before)
+void gw_testing_leave(gw_testing_entry before)
 {
     gw_state_adopted = before.state;
     gw_registry_enter(before.scope);
@@ -146,82 +107,28 @@ static void leave(entry before)
     }
 }
 
-static app *app_at(lua_State *L)
+gw_testing_app *gw_testing_app_at(lua_State *L)
 {
-    box *b = luaL_checkudata(L, 1, APP);
+    gw_testing_box *b = luaL_checkudata(L, 1, GW_TESTING_APP);
     if (!b->a)
         luaL_error(L, "the app has been closed");
     return b->a;
 }
 
 /* The time as the loop counts it. Half a nanosecond more: truncated to whole ones it is what the clock says. */
-static double loop_time(const app *a)
+static double loop_time(const gw_testing_app *a)
 {
     return ((double)a->now_ns + 0.5) * 1e-9;
-}
-
-/* ---- wires ---- */
-
-static bool wire_add(app *a, int fd, int other)
-{
-    for (uint32_t i = 0; i < a->wire_count; i++)
-        if (a->wires[i].fd < 0) {
-            a->wires[i] = (wire){fd, other};
-            return true;
-        }
-    if (a->wire_count == a->wire_cap) {
-        uint32_t cap = a->wire_cap ? a->wire_cap * 2 : 16;
-        wire *more = realloc(a->wires, cap * sizeof *more);
-        if (!more)
-            return false;
-        a->wires = more;
-        a->wire_cap = cap;
-    }
-    a->wires[a->wire_count++] = (wire){fd, other};
-    return true;
-}
-
-static wire *wire_at(lua_State *L, app *a, int arg)
-{
-    int fd = (int)luaL_checkinteger(L, arg);
-    for (uint32_t i = 0; fd >= 0 && i < a->wire_count; i++)
-        if (a->wires[i].fd == fd)
-            return &a->wires[i];
-    luaL_error(L, "no such connection");
-    return NULL;
-}
-
-/* gw_loop's `connect`. */
-static int on_connect(gw_loop *loop, gw_stream *s, const gw_address *to)
-{
-    app *a = entered;
-    int fds[2];
-    if (!a || a->loop != loop)
-        return GW_REFUSED;
-    if (a->knock_count == a->knock_cap) {
-        uint32_t cap = a->knock_cap ? a->knock_cap * 2 : 16;
-        knock *more = realloc(a->knocks, cap * sizeof *more);
-        if (!more)
-            return GW_NOMEM;
-        a->knocks = more;
-        a->knock_cap = cap;
-    }
-    int status = gw_raw_pair(fds);
-    if (status < 0)
-        return status;
-    gw_stream_connecting(s, fds[0]);
-    a->knocks[a->knock_count++] = (knock){.stream = s, .to = *to, .fd = fds[1], .other = fds[0]};
-    return GW_OK;
 }
 
 /* ---- the app ---- */
 
 static void orphan(gw_endpoint *e, void *data)
 {
-    gw_list_push_back(&((app *)data)->orphans, &e->link);
+    gw_list_push_back(&((gw_testing_app *)data)->orphans, &e->link);
 }
 
-static void drop_generation(app *a)
+static void drop_generation(gw_testing_app *a)
 {
     gw_generation_free(a->generation, orphan, a);
     a->generation = NULL;
@@ -232,9 +139,9 @@ static void drop_generation(app *a)
     }
 }
 
-static void app_free(app *a)
+static void app_free(gw_testing_app *a)
 {
-    entry before = enter(a);
+    gw_testing_entry before = gw_testing_enter(a);
     gw_prober_free(a->prober);
     if (a->generation && atomic_load(&a->current))
         gw_engine_retire(&a->engine, a->generation);
@@ -242,18 +149,12 @@ static void app_free(app *a)
         gw_engine_clear(&a->engine);
     if (a->generation)
         drop_generation(a);
-    for (uint32_t i = 0; i < a->knock_count; i++)
-        gw_raw_close(a->knocks[i].fd);
-    for (uint32_t i = 0; i < a->wire_count; i++)
-        if (a->wires[i].fd >= 0)
-            gw_raw_close(a->wires[i].fd);
-    leave(before);
+    gw_testing_wires_clear(a);
+    gw_testing_leave(before);
     if (a->state)
         state_give(a->state);
     gw_loop_free(a->loop);
     gw_log_ring_free(a->ring);
-    free(a->wires);
-    free(a->knocks);
     free(a);
 }
 
@@ -262,12 +163,12 @@ static int app_new(lua_State *L)
 {
     static _Atomic uint32_t scopes;
     double wall = luaL_checknumber(L, 1);
-    box *b = lua_newuserdata(L, sizeof *b);
+    gw_testing_box *b = lua_newuserdata(L, sizeof *b);
     b->a = NULL;
-    luaL_getmetatable(L, APP);
+    luaL_getmetatable(L, GW_TESTING_APP);
     lua_setmetatable(L, -2);
-    size_t bytes = (sizeof(app) + GW_CACHE_LINE - 1) / GW_CACHE_LINE * GW_CACHE_LINE;
-    app *a = aligned_alloc(GW_CACHE_LINE, bytes);
+    size_t bytes = (sizeof(gw_testing_app) + GW_CACHE_LINE - 1) / GW_CACHE_LINE * GW_CACHE_LINE;
+    gw_testing_app *a = aligned_alloc(GW_CACHE_LINE, bytes);
     if (!a)
         return luaL_error(L, "not enough memory");
     memset(a, 0, bytes);
@@ -282,7 +183,7 @@ static int app_new(lua_State *L)
     if (!a->loop || !a->ring || !a->state || gw_engine_init(&a->engine, 0, a->loop, a->ring, &a->current) < 0 ||
         !(a->prober = gw_prober_new(a->loop, a->ring)))
         return luaL_error(L, "not enough memory or file descriptors for a gateway");
-    a->loop->connect = on_connect;
+    a->loop->connect = gw_testing_connect;
     a->engine.owner = a;
     a->state->engine = &a->engine;
     a->listener = (gw_listener){.owner = &a->engine, .loop = a->loop, .accept = gw_engine_accept};
@@ -291,10 +192,10 @@ static int app_new(lua_State *L)
 
 static int app_close(lua_State *L)
 {
-    box *b = luaL_checkudata(L, 1, APP);
+    gw_testing_box *b = luaL_checkudata(L, 1, GW_TESTING_APP);
     if (b->a && b->a->running)
         return luaL_error(L, "the app cannot be closed while it runs");
-    app *a = b->a;
+    gw_testing_app *a = b->a;
     b->a = NULL;
     if (a)
         app_free(a);
@@ -303,8 +204,8 @@ static int app_close(lua_State *L)
 
 static int app_collected(lua_State *L)
 {
-    box *b = lua_touserdata(L, 1);
-    app *a = b->a;
+    gw_testing_box *b = lua_touserdata(L, 1);
+    gw_testing_app *a = b->a;
     b->a = NULL;
     if (a)
         app_free(a);
@@ -314,10 +215,10 @@ static int app_collected(lua_State *L)
 /* app:call(f, ...): f(...) with the app's clock and registry; what it gives, or raises. */
 static int app_call(lua_State *L)
 {
-    app *a = app_at(L);
-    entry before = enter(a);
+    gw_testing_app *a = gw_testing_app_at(L);
+    gw_testing_entry before = gw_testing_enter(a);
     int status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0);
-    leave(before);
+    gw_testing_leave(before);
     if (status != 0)
         return lua_error(L);
     return lua_gettop(L) - 1;
@@ -326,7 +227,7 @@ static int app_call(lua_State *L)
 /* app:surroundings() -> holder, log, now: what lua/gateway/boot.lua gives to the library. */
 static int app_surroundings(lua_State *L)
 {
-    app *a = app_at(L);
+    gw_testing_app *a = gw_testing_app_at(L);
     lua_pushlightuserdata(L, &a->state->holder);
     gw_push_log(L, a->state);
     gw_push_now(L);
@@ -358,7 +259,7 @@ static void add_problems(lua_State *L, int results, gw_messages *errors)
 /* app:load(name, results) -> nil, or what was wrong. results: see enum gw_results. */
 static int app_load(lua_State *L)
 {
-    app *a = app_at(L);
+    gw_testing_app *a = gw_testing_app_at(L);
     const char *name = luaL_checkstring(L, 2);
     luaL_checktype(L, 3, LUA_TTABLE);
     if (a->generation)
@@ -366,7 +267,7 @@ static int app_load(lua_State *L)
     lua_settop(L, 3);
     int results = luaL_ref(L, LUA_REGISTRYINDEX);
     gw_messages errors = {0}, warnings = {0};
-    entry before = enter(a);
+    gw_testing_entry before = gw_testing_enter(a);
     gw_generation *g = a->generation = gw_generation_new(1);
     int status = g ? GW_OK : GW_NOMEM;
     if (g) {
@@ -398,7 +299,7 @@ static int app_load(lua_State *L)
     } else if (g) {
         drop_generation(a);
     }
-    leave(before);
+    gw_testing_leave(before);
     gw_messages_clear(&warnings);
     if (good) {
         gw_messages_clear(&errors);
@@ -410,16 +311,16 @@ static int app_load(lua_State *L)
 /* app:turn(): everything that can happen without time passing or others doing something. True: something did. */
 static int app_turn(lua_State *L)
 {
-    app *a = app_at(L);
+    gw_testing_app *a = gw_testing_app_at(L);
     if (a->running)
         return luaL_error(L, "the app runs already: in middleware, gateway.fetch asks others");
-    entry before = enter(a);
+    gw_testing_entry before = gw_testing_enter(a);
     uint32_t steps = 0;
     a->running = true;
     while (gw_loop_step(a->loop) && steps < STEPS_MOST)
         steps++;
     a->running = false;
-    leave(before);
+    gw_testing_leave(before);
     if (steps >= STEPS_MOST)
         return luaL_error(L, "the gateway finds no rest");
     lua_pushboolean(L, steps > 0);
@@ -429,7 +330,7 @@ static int app_turn(lua_State *L)
 /* app:now() -> seconds since the app began, wall time */
 static int app_now(lua_State *L)
 {
-    const app *a = app_at(L);
+    const gw_testing_app *a = gw_testing_app_at(L);
     double elapsed = (double)(a->now_ns - a->began_ns) * 1e-9;
     lua_pushnumber(L, elapsed);
     lua_pushnumber(L, a->began_wall + elapsed);
@@ -439,7 +340,7 @@ static int app_now(lua_State *L)
 /* app:due() -> seconds since the app began when something may be due next, not before now; nil: never */
 static int app_due(lua_State *L)
 {
-    const app *a = app_at(L);
+    const gw_testing_app *a = gw_testing_app_at(L);
     double due = gw_loop_due(a->loop);
     if (!(due < INFINITY))
         return 0;
@@ -451,7 +352,7 @@ static int app_due(lua_State *L)
 /* app:at(seconds): so long since the app began is now; runs what is due, but nothing that follows from it (turn). */
 static int app_at_time(lua_State *L)
 {
-    app *a = app_at(L);
+    gw_testing_app *a = gw_testing_app_at(L);
     double seconds = luaL_checknumber(L, 2);
     if (a->running)
         return luaL_error(L, "the clock cannot be moved while the app runs");
@@ -460,161 +361,11 @@ static int app_at_time(lua_State *L)
     int64_t now = a->began_ns + (int64_t)llround(seconds * 1e9);
     if (now > a->now_ns)
         a->now_ns = now;
-    entry before = enter(a);
+    gw_testing_entry before = gw_testing_enter(a);
     a->running = true;
     gw_loop_at(a->loop, loop_time(a));
     a->running = false;
-    leave(before);
-    return 0;
-}
-
-/* ---- clients and backends ---- */
-
-/* app:accept(ip) -> descriptor: a client of that address has connected. */
-static int app_accept(lua_State *L)
-{
-    app *a = app_at(L);
-    size_t len;
-    const char *text = luaL_checklstring(L, 2, &len);
-    gw_address peer;
-    gw_slice name;
-    uint16_t port;
-    const char *reason = NULL;
-    int fds[2];
-    bool unix_peer = strcmp(text, "unix") == 0;
-    if (unix_peer)
-        len = sizeof "unix:-" - 1, text = "unix:-";
-    else if (memchr(text, ':', len) && *text != '[')
-        text = lua_pushfstring(L, "[%s]", text), len += 2;
-    if (gw_address_parse(gw_slice_of(text, len), 40000, &peer, &name, &port, &reason) != GW_ADDRESS_NUMERIC)
-        return luaL_error(L, "client_ip: expected an IP address, found \"%s\"", luaL_checkstring(L, 2));
-    if (!atomic_load(&a->current))
-        return luaL_error(L, "the app has not been loaded");
-    if (gw_raw_pair(fds) < 0)
-        return luaL_error(L, "no file descriptors for another connection");
-    if (!wire_add(a, fds[1], fds[0])) {
-        gw_raw_close(fds[0]);
-        gw_raw_close(fds[1]);
-        return luaL_error(L, "not enough memory");
-    }
-    entry before = enter(a);
-    gw_engine_accept(&a->listener, fds[0], &peer);
-    leave(before);
-    lua_pushinteger(L, fds[1]);
-    return 1;
-}
-
-/* app:knocks() -> { address, address, ... }: connections that the gateway wants, in order; or nil. */
-static int app_knocks(lua_State *L)
-{
-    app *a = app_at(L);
-    if (a->knock_count == 0)
-        return 0;
-    lua_createtable(L, (int)a->knock_count, 0);
-    for (uint32_t i = 0; i < a->knock_count; i++) {
-        char text[GW_ADDRESS_TEXT];
-        lua_pushlstring(L, text, gw_address_text(&a->knocks[i].to, text));
-        lua_rawseti(L, -2, (int)i + 1);
-    }
-    return 1;
-}
-
-/* app:answer(take) -> descriptor or nil: what becomes of the first of them. take: true, or false to refuse. nil too when the gateway has given
- * it up meanwhile. */
-static int app_answer(lua_State *L)
-{
-    app *a = app_at(L);
-    bool take = lua_toboolean(L, 2);
-    if (a->knock_count == 0)
-        return luaL_error(L, "nobody knocks");
-    knock k = a->knocks[0];
-    memmove(a->knocks, a->knocks + 1, --a->knock_count * sizeof k);
-    if (gw_raw_ended(k.fd)) { /* the stream has been closed, and may be gone */
-        gw_raw_close(k.fd);
-        return 0;
-    }
-    if (take && !wire_add(a, k.fd, k.other)) {
-        take = false;
-    }
-    entry before = enter(a);
-    gw_stream_connected(k.stream, take ? GW_OK : GW_REFUSED);
-    leave(before);
-    if (!take) {
-        gw_raw_close(k.fd);
-        return 0;
-    }
-    lua_pushinteger(L, k.fd);
-    return 1;
-}
-
-/* app:put_off(): the first of them goes to the end: it is not answered now. */
-static int app_put_off(lua_State *L)
-{
-    app *a = app_at(L);
-    if (a->knock_count == 0)
-        return 0;
-    knock k = a->knocks[0];
-    memmove(a->knocks, a->knocks + 1, (a->knock_count - 1) * sizeof k);
-    if (gw_raw_ended(k.fd)) {
-        gw_raw_close(k.fd);
-        a->knock_count--;
-    } else {
-        a->knocks[a->knock_count - 1] = k;
-    }
-    return 0;
-}
-
-/* app:read(descriptor) -> bytes; nil, "again" | "eof" | "reset" */
-static int app_read(lua_State *L)
-{
-    const wire *w = wire_at(L, app_at(L), 2);
-    char bytes[READ_BYTES];
-    int64_t n = gw_raw_read(w->fd, bytes, sizeof bytes);
-    if (n > 0) {
-        lua_pushlstring(L, bytes, (size_t)n);
-        return 1;
-    }
-    lua_pushnil(L);
-    lua_pushstring(L, n == GW_AGAIN ? "again" : n == GW_EOF ? "eof" : "reset");
-    return 2;
-}
-
-/* app:write(descriptor, bytes, from) -> bytes taken (from 0 on); nil, "reset" */
-static int app_write(lua_State *L)
-{
-    const wire *w = wire_at(L, app_at(L), 2);
-    size_t len;
-    const char *bytes = luaL_checklstring(L, 3, &len);
-    lua_Integer from = luaL_optinteger(L, 4, 1) - 1;
-    if (from < 0 || (size_t)from >= len) {
-        lua_pushinteger(L, 0);
-        return 1;
-    }
-    int64_t n = gw_raw_write(w->fd, bytes + from, len - (size_t)from);
-    if (n >= 0 || n == GW_AGAIN) {
-        lua_pushinteger(L, n < 0 ? 0 : (lua_Integer)n);
-        return 1;
-    }
-    lua_pushnil(L);
-    lua_pushliteral(L, "reset");
-    return 2;
-}
-
-/* app:shut(descriptor, how): "close", "reset", or "end" (its sending side only) */
-static int app_shut(lua_State *L)
-{
-    static const char *const ways[] = {"close", "reset", "end", NULL};
-    wire *w = wire_at(L, app_at(L), 2);
-    int way = luaL_checkoption(L, 3, "close", ways);
-    if (way == 2) {
-        gw_raw_shutdown(w->fd);
-        return 0;
-    }
-    if (way == 1)
-        gw_raw_reset(w->fd, w->other);
-    else
-        gw_raw_close(w->fd);
-    w->fd = -1;
+    gw_testing_leave(before);
     return 0;
 }
 
@@ -626,7 +377,7 @@ static void add_lines(void *data, const char *bytes, size_t len)
 /* app:lines() -> what the gateway has logged since the last call */
 static int app_lines(lua_State *L)
 {
-    app *a = app_at(L);
+    gw_testing_app *a = gw_testing_app_at(L);
     luaL_Buffer b;
     luaL_buffinit(L, &b);
     gw_log_ring_take(a->ring, add_lines, &b);
@@ -637,7 +388,7 @@ static int app_lines(lua_State *L)
 /* app:counts() -> { name = number }: what the engine has counted. */
 static int app_counts(lua_State *L)
 {
-    const gw_counters *c = &app_at(L)->engine.counters;
+    const gw_counters *c = &gw_testing_app_at(L)->engine.counters;
     const struct {
         const char *name;
         uint64_t value;
@@ -667,14 +418,14 @@ static int app_counts(lua_State *L)
 /* app:metrics() -> what a scrape would say of routes, limiters, upstreams and endpoints */
 static int app_metrics(lua_State *L)
 {
-    app *a = app_at(L);
+    gw_testing_app *a = gw_testing_app_at(L);
     gw_page p;
-    entry before = enter(a);
+    gw_testing_entry before = gw_testing_enter(a);
     gw_page_init(&p, false);
     p.wall = a->began_wall - (double)a->began_ns * 1e-9;
     gw_metrics_write(&p, atomic_load(&a->current), a->now_ns);
     gw_page_end(&p);
-    leave(before);
+    gw_testing_leave(before);
     if (p.failed) {
         gw_page_clear(&p);
         return luaL_error(L, "not enough memory");
@@ -695,19 +446,17 @@ const char *gw_testing_library(void)
 int luaopen_gateway_testing_c(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"close", app_close},   {"call", app_call},     {"surroundings", app_surroundings},
-        {"load", app_load},     {"turn", app_turn},     {"now", app_now},
-        {"due", app_due},       {"at", app_at_time},    {"accept", app_accept},
-        {"knocks", app_knocks}, {"answer", app_answer}, {"put_off", app_put_off},
-        {"read", app_read},     {"write", app_write},   {"shut", app_shut},
-        {"lines", app_lines},   {"counts", app_counts}, {"metrics", app_metrics},
-        {NULL, NULL},
+        {"close", app_close},   {"call", app_call},       {"surroundings", app_surroundings},
+        {"load", app_load},     {"turn", app_turn},       {"now", app_now},
+        {"due", app_due},       {"at", app_at_time},      {"lines", app_lines},
+        {"counts", app_counts}, {"metrics", app_metrics}, {NULL, NULL},
     };
-    if (luaL_newmetatable(L, APP)) {
+    if (luaL_newmetatable(L, GW_TESTING_APP)) {
         lua_pushcfunction(L, app_collected);
         lua_setfield(L, -2, "__gc");
         lua_newtable(L);
         luaL_register(L, NULL, methods);
+        luaL_register(L, NULL, gw_testing_wire_methods);
         lua_setfield(L, -2, "__index");
     }
     lua_pop(L, 1);
