@@ -34,6 +34,8 @@ static gw_state *state_adopt(lua_State *L)
     memset(k, 0, sizeof *k);
     gw_state *s = &k->s;
     gw_list_init(&s->losers);
+    gw_list_init(&s->lent);
+    gw_list_init(&s->code);
     s->adopted = true;
     s->holder.collected = true;
     s->most = SIZE_MAX;
@@ -59,6 +61,8 @@ static void state_give(gw_state *s)
     memset(s, 0, sizeof *s);
     s->adopted = true;
     gw_list_init(&s->losers);
+    gw_list_init(&s->lent);
+    gw_list_init(&s->code);
     k->next = free_states;
     free_states = k;
 }
