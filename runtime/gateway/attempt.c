@@ -205,6 +205,10 @@ static void judge_breaker(gw_exchange *x, bool known, bool ok, int64_t now)
         change = (ok ? gw_breaker_success : gw_breaker_failure)(b, x->ticket, now);
     if (gw_likely(change == GW_BREAKER_SAME))
         return;
+    /* From here on it is the breaker that keeps requests away. When it lets one through the balancer has to send one, which ewma would not
+     * do for long after errors; and who is back begins slowly. */
+    atomic_store_explicit(&x->endpoint->load.latency, 0, memory_order_relaxed);
+    atomic_store_explicit(&x->endpoint->load.since, now, memory_order_relaxed);
     if (change == GW_BREAKER_CLOSES) {
         GW_COUNT_ADD(c->breaker_closed, 1);
         log_endpoint(x, GW_LOG_INFO, "breaker closed", "breaker", "probes succeed");
@@ -240,6 +244,8 @@ void gw_attempt_over(gw_exchange *x)
     int64_t now = now_ns(x), latency = -1;
     if (known)
         latency = (int64_t)(((x->try_head ? x->up_first : gw_loop_now(x->engine->loop)) - x->try_started) * 1e9);
+    if ((int64_t)(x->try_started * 1e9) < atomic_load_explicit(&x->endpoint->load.since, memory_order_relaxed))
+        latency = -1; /* of the time before it came back */
     x->counted = false;
     gw_balancer_done(&u->balance, &u->state->balance, &x->endpoint->load, now, ok, latency < 0 ? -1 : latency);
     if (gw_unlikely(x->held & GW_HOLDS_TICKET))

@@ -59,7 +59,9 @@ static bool bit_away(gw_endpoint *e, uint32_t bit)
 {
     if (!(atomic_load_explicit(&e->down, memory_order_relaxed) & bit))
         return false;
-    /* Before the bit: who sees the endpoint back sees that its slow start has begun. */
+    /* Before the bit: who sees the endpoint back sees that its slow start has begun, and that what was slow about it is forgotten (ewma
+     * would shun it for a minute: a hundred times as long as it takes to see that it is well). */
+    atomic_store_explicit(&e->load.latency, 0, memory_order_relaxed);
     atomic_store_explicit(&e->load.since, gw_clock_monotonic_ns(), memory_order_relaxed);
     return atomic_fetch_and_explicit(&e->down, ~bit, memory_order_acq_rel) & bit;
 }

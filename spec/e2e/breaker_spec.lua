@@ -110,6 +110,31 @@ describe("a breaker", function()
     end)
   end)
 
+  for _, balance in ipairs { "round_robin", "least_conn", "ewma", "random" } do
+    it("is probed as soon as it may be, whatever the balancer thinks of the endpoint: " .. balance, function()
+      with(start(('balance = %q, breaker = { failures = 1, open_for = 0.1 }'):format(balance), 3), function(g)
+        local sick, served = true, 0
+        for i, backend in ipairs(g.backends) do
+          backend:answer(function()
+            if i == 1 and not sick then served = served + 1 end
+            return { status = i == 1 and sick and 500 or 200, body = "x" }
+          end)
+        end
+        local client = g:client()
+        peers.eventually(function()
+          client:ask "/"
+          return endpoints(g)[1].breaker.opened > 0
+        end, "the breaker opens", 15)
+        sick = false
+        peers.eventually(function()
+          client:ask "/"
+          return served >= 3
+        end, "requests again", 3)
+        assert.equal("closed", endpoints(g)[1].breaker.state)
+      end)
+    end)
+  end
+
   it("says each change once, with the reason, and counts it", function()
     local g = gateway.start {
       backends = 1, workers = 2,
