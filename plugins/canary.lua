@@ -125,7 +125,7 @@ return {
     return function(request, next)
       local canary, set = asked(request), nil
       if canary == nil then
-        local weight, place = fixed, nil
+        local weight, place = fixed
         if weight_now then weight = weight_now() end
         local key = by and by(request)
         if key and #key <= 256 then
