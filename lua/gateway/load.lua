@@ -15,6 +15,7 @@ local respond = require "gateway.respond"
 local route = require "gateway.route"
 local settings = require "gateway.settings"
 local spec = require "gateway.spec"
+local tracing = require "gateway.tracing"
 local upstream = require "gateway.upstream"
 
 local load = {}
@@ -249,7 +250,8 @@ local function upstreams(map, file, source)
 end
 
 local single = {
-  "admin", "workers", "limits", "timeouts", "script", "access_log", "event_log", "trusted_proxies", "forwarding", "request_id",
+  "admin", "workers", "limits", "timeouts", "script", "access_log", "event_log", "tracing", "trusted_proxies", "forwarding",
+  "request_id",
 }
 
 local known = { listen = true, upstreams = true, use = true, routes = true }
@@ -263,7 +265,7 @@ local function apply(tree, file)
     if not known[key] then spec.problem(check.unknown("name", key, known), file.source(tree, key)) end
   end
   for _, name in ipairs(single) do
-    if tree[name] ~= nil then spec.at(file.source(tree, name), settings[name] or logs[name], tree[name]) end
+    if tree[name] ~= nil then spec.at(file.source(tree, name), settings[name] or logs[name] or tracing[name], tree[name]) end
   end
   if tree.listen ~= nil then
     local list = type(tree.listen) == "table" and tree.listen or { tree.listen }

@@ -460,7 +460,8 @@ static void take_sink(gw_log *log)
 
 static void gather(gw_log *log)
 {
-    for (int i = 0; i < GATHER_TICKS && !atomic_load(&log->closing) && !ring_filling(log); i++)
+    int64_t ticks = log->sink && log->sink->gather_ns ? log->sink->gather_ns / GATHER_TICK_NS : GATHER_TICKS;
+    for (int64_t i = 0; i < ticks && !atomic_load(&log->closing) && !atomic_load(&log->next_sink) && !ring_filling(log); i++)
         futex_wait(&log->closing, 0, GATHER_TICK_NS);
 }
 

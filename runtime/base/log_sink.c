@@ -15,6 +15,8 @@ void gw_log_sink_free(gw_log_sink *s)
 {
     if (!s)
         return;
+    if (s->forget)
+        s->forget(s);
     if (s->fd >= 0)
         close(s->fd);
     free(s);

@@ -11,7 +11,9 @@ struct gw_log_sink {
     int fd; /* -1: nowhere */
     /* Puts the lines in these pieces (the last one ends with a line) where they belong. How many were lost. NULL: a stream. */
     uint64_t (*send)(gw_log_sink *s, const struct iovec *iov, int count);
-    _Alignas(16) char data[]; /* send's own */
+    void (*forget)(gw_log_sink *s); /* frees what `data` points to; may be NULL */
+    int64_t gather_ns;              /* lines may wait so long for others; 0: some milliseconds */
+    _Alignas(16) char data[];       /* send's own */
 };
 
 /* With `bytes` of data, zeroed; owns fd from then on. NULL: memory is out (and fd is still the caller's). */

@@ -47,7 +47,7 @@ static bool good_name(gw_slice name)
 
 static bool reserved(gw_slice name)
 {
-    static const char *const others[] = {"time", "type", "headers", "response_headers", "cut"};
+    static const char *const others[] = {"time", "type", "request_id", "headers", "response_headers", "cut"};
     for (size_t i = 0; i < GW_COUNT(others); i++)
         if (gw_slice_equal(name, gw_slice_str(others[i])))
             return true;
@@ -182,7 +182,11 @@ static void fields(gw_exchange *x, gw_text *t)
     const uint32_t wanted = x->generation->access.fields;
     const double now = gw_loop_now(x->engine->loop);
 #define WANTED(field) (wanted >> GW_ACCESS_##field & 1)
-    if (WANTED(TRACE_ID) && x->id.len)
+    if (WANTED(TRACE_ID) && x->trace)
+        MEMBER(t, "trace_id", gw_trace_id(x->trace));
+    if (WANTED(TRACE_ID) && x->trace && x->id.len)
+        MEMBER(t, "request_id", x->id);
+    if (WANTED(TRACE_ID) && x->id.len && !x->trace)
         MEMBER(t, "trace_id", x->id);
     if (WANTED(CLIENT_IP))
         MEMBER(t, "client_ip", gw_slice_of(x->client_ip_text, x->client_ip_len));

@@ -235,6 +235,8 @@ static void judge_passive(gw_exchange *x, bool ok, int64_t now)
 void gw_attempt_over(gw_exchange *x)
 {
     gw_upstream *u = x->upstream;
+    if (gw_unlikely(x->span != NULL))
+        gw_trace_try_over(x);
     if (gw_likely(!u->watched)) {
         x->counted = false;
         gw_balancer_done(&u->balance, &u->state->balance, &x->endpoint->load, 0, true, -1);

@@ -30,6 +30,7 @@ typedef struct gw_engine {
     bool draining;                     /* answer with Connection: close, close what is idle */
     _Atomic(gw_generation *) *current; /* the process's one pointer */
     gw_log_ring *log;
+    gw_log_ring *spans;  /* NULL: nothing is exported */
     gw_log_ring *access; /* access lines that do not go where events go; NULL: there is none such */
     gw_buffer_pool buffers;
     gw_slab clients, exchanges, upconns;

@@ -59,6 +59,8 @@ static void exchange_end(gw_exchange *x, bool close, bool cut)
     GW_COUNT_ADD(e->counters.bytes_out, x->bytes_out);
     GW_COUNT_ADD(e->counters.responses[x->status >= 100 && x->status < 600 ? x->status / 100 : 0], 1);
     gw_metrics_exchange(x);
+    if (gw_unlikely(x->trace != NULL))
+        gw_trace_end(x);
     gw_access_log(x);
     if (x->endpoint)
         gw_endpoint_unhold(e, x->endpoint);
@@ -338,6 +340,8 @@ void gw_exchange_run(gw_exchange *x, uint32_t head_len, const gw_bad_head *bad)
     exchange_client(x);
     if (g->request_id)
         exchange_id(x);
+    if (gw_unlikely(g->trace.on) && !bad)
+        gw_trace_begin(x);
     if (bad) {
         exchange_refuse(x, bad);
         return;

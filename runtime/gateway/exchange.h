@@ -77,6 +77,8 @@ typedef struct gw_exchange {
     void *task;                   /* the script floor's, while Lua is suspended or must be told of the end */
     gw_list link;                 /* engine->exchange_list */
     struct gw_limit_hold *holds;  /* places in concurrency limits, given back at the end */
+    gw_trace *trace;              /* NULL: the generation does not trace */
+    gw_span *span;                /* of the try in front; NULL: none is traced */
     gw_access_extra *extras;      /* what a script adds to the log line */
     const gw_slice *kept_headers; /* the response's, for the log line; NULL: none */
     uint16_t extra_bytes, extra_count;

@@ -138,6 +138,8 @@ void gw_forward_try(gw_exchange *x, gw_endpoint *endpoint)
     x->endpoint = endpoint;
     if (!x->up_started)
         x->up_started = gw_loop_now(e->loop);
+    if (gw_unlikely(x->trace != NULL))
+        gw_trace_try(x);
 
     gw_endpoint_worker *w = &endpoint->worker[e->index];
     if (!x->repeated && !gw_list_empty(&w->idle)) {
@@ -266,6 +268,8 @@ static void forward_final(gw_exchange *x)
     gw_response *r = &x->response;
     x->up_first = gw_loop_now(x->engine->loop);
     x->error = NULL; /* what an earlier try met is over */
+    if (gw_unlikely(x->span != NULL))
+        x->span->status = r->status;
     memset(&x->out, 0, sizeof x->out);
     x->out.framing = r->framing;
     x->out.left = r->content_length;
@@ -325,6 +329,8 @@ static void forward_heads(gw_exchange *x)
             x->switching = true;
             x->up_first = gw_loop_now(e->loop);
             gw_attempt_head(x, 101);
+            if (gw_unlikely(x->span != NULL))
+                x->span->status = 101;
             gw_forward_answer(x);
             return;
         }

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "gateway/access_log.h"
 #include "gateway/router.h"
+#include "gateway/trace.h"
 #include "gateway/upstream.h"
 #include "net/address.h"
 
@@ -148,6 +149,7 @@ struct gw_generation {
     bool access_log;
     double access_sample; /* 0 to 1 */
     gw_access_spec access;
+    gw_trace_spec trace;
     gw_log_target events; /* where the other log lines go */
     gw_slice events_source;
     enum gw_log_level events_level;

@@ -13,6 +13,7 @@
 struct gw_try {
     gw_upconn *up;
     gw_endpoint *endpoint; /* held */
+    gw_span *span;
     double started;
     int32_t slot, ticket;
     enum gw_exchange_state state;
@@ -24,6 +25,7 @@ static gw_try front_of(const gw_exchange *x)
     return (gw_try){.up = x->up,
                     .endpoint = x->endpoint,
                     .started = x->try_started,
+                    .span = x->span,
                     .slot = x->slot,
                     .ticket = x->ticket,
                     .state = x->state,
@@ -39,6 +41,7 @@ static void put_front(gw_exchange *x, const gw_try *t)
     x->up = t->up;
     x->endpoint = t->endpoint;
     x->try_started = t->started;
+    x->span = t->span;
     x->slot = t->slot;
     x->ticket = t->ticket;
     x->state = t->state;

@@ -8,6 +8,12 @@ static bool same(const gw_log_target *a, const gw_log_target *b)
     return gw_slice_equal(a->text, b->text);
 }
 
+static bool same_collector(const gw_otlp_spec *a, const gw_otlp_spec *b)
+{
+    return gw_slice_equal(a->url, b->url) && gw_slice_equal(a->headers, b->headers) && gw_slice_equal(a->service, b->service) &&
+           a->timeout == b->timeout;
+}
+
 static bool open_one(const char *what, const gw_log_target *to, gw_slice source, gw_slice script, gw_log_sink **out,
                      gw_lines *errors)
 {
@@ -30,6 +36,13 @@ bool gw_logging_prepare(gw_supervisor *s, const gw_generation *g, gw_logging_cha
         ok = open_one("event_log", &g->events, g->events_source, g->script, &change->events, errors);
     if (g->access.apart && !(now && now->access.apart && same(&now->access.to, &g->access.to)))
         ok = open_one("access_log", &g->access.to, g->access.source, g->script, &change->access, errors) && ok;
+    if (g->trace.otlp.url.ptr && !(now && same_collector(&now->trace.otlp, &g->trace.otlp))) {
+        change->spans = gw_otlp_sink_new(&g->trace.otlp, s->span_events);
+        if (!change->spans) {
+            gw_lines_add(errors, "%.*s: gateway.tracing: memory is out\n", (int)g->trace.source.len, g->trace.source.ptr);
+            ok = false;
+        }
+    }
     return ok;
 }
 
@@ -37,6 +50,7 @@ void gw_logging_discard(gw_logging_change *change)
 {
     gw_log_sink_free(change->events);
     gw_log_sink_free(change->access);
+    gw_log_sink_free(change->spans);
     *change = (gw_logging_change){0};
 }
 
@@ -46,6 +60,8 @@ void gw_logging_apply(gw_supervisor *s, const gw_generation *g, gw_logging_chang
         gw_log_redirect(s->log, change->events);
     if (change->access)
         gw_log_redirect(s->access_log, change->access);
+    if (change->spans)
+        gw_log_redirect(s->span_log, change->spans);
     *change = (gw_logging_change){0};
     gw_log_set_level(s->log, g->events_level);
 }

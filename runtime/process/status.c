@@ -126,8 +126,9 @@ static void render_status(gw_text *t, void *data)
         add_result(t, &s->reloads.last);
     else
         gw_text_lit(t, "null");
-    gw_text_printf(t, "},\"log_lines_dropped\":%llu}\n",
-                   (unsigned long long)(gw_log_dropped(s->log) + gw_log_dropped(s->access_log)));
+    gw_text_printf(t, "},\"log_lines_dropped\":%llu,\"spans\":{\"exported\":%llu,\"dropped\":%llu}}\n",
+                   (unsigned long long)(gw_log_dropped(s->log) + gw_log_dropped(s->access_log)),
+                   (unsigned long long)gw_otlp_exported(), (unsigned long long)gw_log_dropped(s->span_log));
 }
 
 static void render_result(gw_text *t, void *data)

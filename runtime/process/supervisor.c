@@ -180,7 +180,8 @@ static bool make_workers(gw_supervisor *s, uint32_t count)
         if (!s->workers[i])
             return false;
         s->workers[i]->engine.access = gw_log_ring_open(s->access_log, WORKER_RING_BYTES);
-        if (!s->workers[i]->engine.access)
+        s->workers[i]->engine.spans = gw_log_ring_open(s->span_log, WORKER_RING_BYTES);
+        if (!s->workers[i]->engine.access || !s->workers[i]->engine.spans)
             return false;
     }
     return true;
@@ -201,7 +202,9 @@ static bool prepare(gw_supervisor *s, uint32_t workers, gw_lines *errors)
     s->log = gw_log_open(STDOUT_FILENO);
     s->ring = s->log ? gw_log_ring_open(s->log, CONTROL_RING_BYTES) : NULL;
     s->access_log = gw_log_open_sink(NULL);
-    if (!s->ring || !s->access_log)
+    s->span_log = gw_log_open_sink(NULL);
+    s->span_events = s->log ? gw_log_ring_open(s->log, 0) : NULL;
+    if (!s->ring || !s->access_log || !s->span_log || !s->span_events)
         goto failed;
     missing = "the resolver";
     s->resolver = gw_resolver_new(s->loop);
@@ -254,6 +257,7 @@ static void clear(gw_supervisor *s)
     gw_prober_free(s->prober);
     if (s->loop && (!gw_reloads_clear(s) || !gw_remaking_clear(s))) {
         /* A script is still being loaded and cannot be stopped: the process ends under it. All lines are written first. */
+        gw_log_close(s->span_log);
         gw_log_close(s->access_log);
         gw_log_close(s->log);
         _exit(EXIT_SUCCESS);
@@ -267,6 +271,7 @@ static void clear(gw_supervisor *s)
     free(s->workers);
     if (s->loop)
         gw_loop_free(s->loop);
+    gw_log_close(s->span_log);
     gw_log_close(s->access_log);
     gw_log_close(s->log);
 }

@@ -39,6 +39,8 @@ typedef struct gw_supervisor {
     const char *script;
     gw_loop *loop;
     gw_log *log;
+    gw_log *span_log;                 /* spans, on their way to a collector */
+    gw_log_ring *span_events;         /* the span writer's, into `log` */
     gw_log *access_log;               /* of access lines that do not go where `log` goes */
     gw_log_ring *ring;                /* the control thread's */
     _Atomic(gw_generation *) current; /* read by every worker */
@@ -114,7 +116,7 @@ void gw_listening_remove_all(gw_supervisor *s);
 
 /* ---- logging.c: where logs go, by generation ---- */
 typedef struct gw_logging_change {
-    gw_log_sink *events, *access; /* NULL: stays */
+    gw_log_sink *events, *access, *spans; /* NULL: stays */
 } gw_logging_change;
 /* Opens what `g` wants and is not open. False: what could not be opened stands in `errors`. */
 bool gw_logging_prepare(gw_supervisor *s, const gw_generation *g, gw_logging_change *change, struct gw_lines *errors);

@@ -187,6 +187,7 @@ void gw_build_settings(gw_builder *b, int at)
     g->workers = (uint32_t)gw_spec_number(b->L, at, "workers", 0);
     g->request_id = gw_spec_boolean(b->L, at, "request_id", true);
     gw_build_logs(b, at);
+    gw_build_tracing(b, at);
 }
 
 /* ---- all of it ---- */

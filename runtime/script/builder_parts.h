@@ -47,6 +47,7 @@ void gw_build_traffic(gw_builder *b, gw_upstream *u, int at);
 /* ---- parts; each takes the spec at stack index `at` ---- */
 void gw_build_settings(gw_builder *b, int at);
 void gw_build_logs(gw_builder *b, int at);
+void gw_build_tracing(gw_builder *b, int at);
 void gw_build_upstreams(gw_builder *b, int at);
 void gw_build_metrics(gw_builder *b, int at);
 void gw_build_limits(gw_builder *b, int at); /* before the routes */
