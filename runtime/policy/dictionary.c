@@ -60,7 +60,7 @@ static uint32_t shards_of(size_t bytes)
 }
 
 /* What a page costs: itself, its record and a hash chain for every unit. */
-#define PAGE_COST (GW_PAGE_BYTES + sizeof(gw_page) + GW_PAGE_UNITS * sizeof(uint32_t))
+#define PAGE_COST (GW_PAGE_BYTES + sizeof(gw_pages_page) + GW_PAGE_UNITS * sizeof(uint32_t))
 
 bool gw_dictionary_size_good(size_t bytes)
 {
@@ -82,7 +82,7 @@ gw_dictionary *gw_dictionary_new(size_t bytes)
     if (pages > GW_PAGES_MOST)
         pages = GW_PAGES_MOST;
     uint32_t chains = power_of_two_within(pages * GW_PAGE_UNITS);
-    size_t each = pages * GW_PAGE_BYTES, records = (pages + 1) * sizeof(gw_page), heads = (size_t)chains * sizeof(uint32_t);
+    size_t each = pages * GW_PAGE_BYTES, records = (pages + 1) * sizeof(gw_pages_page), heads = (size_t)chains * sizeof(uint32_t);
     gw_dictionary *d = aligned_alloc(GW_CACHE_LINE, (head + GW_CACHE_LINE - 1) / GW_CACHE_LINE * GW_CACHE_LINE);
     /* calloc: zeroed without being touched, so a large one costs what is used of it */
     void *memory = calloc(1, shard_count * (each + records + heads) + GW_CACHE_LINE);
@@ -105,7 +105,7 @@ gw_dictionary *gw_dictionary_new(size_t bytes)
         pthread_mutex_init(&s->lock, &attributes);
         s->chains = (uint32_t *)(void *)behind;
         s->mask = chains - 1;
-        gw_pages_init(&s->pages, at, (gw_page *)(void *)(behind + heads), (uint32_t)pages);
+        gw_pages_init(&s->pages, at, (gw_pages_page *)(void *)(behind + heads), (uint32_t)pages);
         at += each;
         behind += heads + records;
     }

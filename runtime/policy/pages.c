@@ -2,7 +2,7 @@
 
 #define WHOLE_FROM (GW_PAGE_BYTES / 2) /* bytes: fewer than these would leave most of a page empty */
 
-void gw_pages_init(gw_pages *p, char *memory, gw_page *pages, uint32_t count)
+void gw_pages_init(gw_pages *p, char *memory, gw_pages_page *pages, uint32_t count)
 {
     *p = (gw_pages){.memory = memory, .pages = pages, .count = count};
     gw_pages_reset(p);
@@ -26,7 +26,7 @@ static void push(gw_pages *p, uint32_t *list, uint32_t index)
 
 static void unlink_page(gw_pages *p, uint32_t *list, uint32_t index)
 {
-    gw_page *page = &p->pages[index];
+    gw_pages_page *page = &p->pages[index];
     if (page->prev)
         p->pages[page->prev].next = page->next;
     else
@@ -59,7 +59,7 @@ static uint32_t take_unit(gw_pages *p)
         p->pages[index].free = ~(uint32_t)0;
         push(p, &p->split, index);
     }
-    gw_page *page = &p->pages[index];
+    gw_pages_page *page = &p->pages[index];
     uint32_t unit = (uint32_t)__builtin_ctz(page->free);
     page->free &= page->free - 1;
     if (!page->free)
@@ -86,7 +86,7 @@ uint32_t gw_pages_take(gw_pages *p, size_t bytes)
 static void give_one(gw_pages *p, uint32_t ref)
 {
     uint32_t index = (ref >> 1) / GW_PAGE_UNITS;
-    gw_page *page = &p->pages[index];
+    gw_pages_page *page = &p->pages[index];
     if (ref & 1) {
         push(p, &p->whole, index);
         p->unused += GW_PAGE_UNITS;

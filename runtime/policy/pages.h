@@ -17,24 +17,24 @@
 #define GW_PIECE_HEAD 4 /* the next piece */
 #define GW_PAGES_MOST ((uint32_t)1 << 25)
 
-typedef struct gw_page {
+typedef struct gw_pages_page {
     uint32_t free;       /* units that are free, a bit each; 0 while whole or all in use */
     uint32_t next, prev; /* of the pages with free units, or of the whole ones that are free; 0: none */
-} gw_page;
+} gw_pages_page;
 
 typedef struct gw_pages {
-    char *memory;    /* of page 1 */
-    gw_page *pages;  /* [1 .. count] */
-    uint32_t count;  /* pages */
-    uint32_t fresh;  /* the first that was never used */
-    uint32_t whole;  /* free pages, a list */
-    uint32_t split;  /* pages with free units, a list */
-    uint64_t unused; /* free units, those of free pages included */
+    char *memory;         /* of page 1 */
+    gw_pages_page *pages; /* [1 .. count] */
+    uint32_t count;       /* pages */
+    uint32_t fresh;       /* the first that was never used */
+    uint32_t whole;       /* free pages, a list */
+    uint32_t split;       /* pages with free units, a list */
+    uint64_t unused;      /* free units, those of free pages included */
 } gw_pages;
 
 #ifndef GW_CDEF
 /* memory: count pages, aligned to GW_CACHE_LINE; pages: count + 1 of them, zeroed. */
-void gw_pages_init(gw_pages *p, char *memory, gw_page *pages, uint32_t count);
+void gw_pages_init(gw_pages *p, char *memory, gw_pages_page *pages, uint32_t count);
 /* All free again, whoever holds pieces. */
 void gw_pages_reset(gw_pages *p);
 

@@ -149,6 +149,7 @@ char *gw_metrics_page(gw_supervisor *s, bool openmetrics, size_t *len)
     FAMILY(&p, "gateway_build_info", GAUGE, "1; the version is its label.");
     gw_page_u64(&p, GW_SLICE("version=\"" GW_VERSION "\""), 1);
     gw_metrics_write(&p, s->live ? s->live->g : NULL, now);
+    gw_metrics_shared(&p, s->live ? s->live->g : NULL);
     write_workers(&p, s);
     write_generations(&p, s);
     gw_metrics_process(&p, s->started_at);

@@ -5,6 +5,7 @@
 #include "base/base.h"
 #include "gateway/metrics_page.h"
 
+struct gw_generation;
 struct gw_supervisor;
 
 /* Which form an Accept field asks for ({NULL,0}: none was sent). True: OpenMetrics, when it is named and not liked less than plain text. */
@@ -17,5 +18,9 @@ char *gw_metrics_page(struct gw_supervisor *s, bool openmetrics, size_t *len);
 /* ---- metrics_process.c ---- */
 /* The process as the kernel sees it: process_cpu_seconds_total and the like. `started`: wall time. */
 void gw_metrics_process(gw_page *p, double started);
+
+/* ---- metrics_shared.c ---- */
+/* The dictionaries that the generation (or NULL) has. */
+void gw_metrics_shared(gw_page *p, const struct gw_generation *g);
 
 #endif

@@ -1,6 +1,7 @@
 -- gateway.shared in the real binary: one dictionary for all workers, over reloads, and what is said when a script uses it wrongly.
 
 local gateway = require "spec.support.gateway"
+local metrics = require "spec.support.metrics"
 local peers = require "spec.support.peers"
 
 local function script(options, more)
@@ -34,6 +35,22 @@ describe("a shared dictionary", function()
         assert.equal("160", g:ask("/get").body)
         assert.equal("160", g:ask("/later").body)
       end
+    end)
+    g:stop()
+  end)
+
+  it("is told of in the metrics", function()
+    local g = gateway.start { script = script ', { size = "64KB" }' }
+    peers.within(function()
+      for _ = 1, 3 do g:ask "/incr" end
+      g:ask "/get"
+      local page = metrics.scrape(g)
+      local name = { name = "counts" }
+      assert.equal(1, page:value("gateway_shared_entries", name))
+      assert.equal(1, page:value("gateway_shared_hits_total", name))
+      assert.equal(0, page:value("gateway_shared_evicted_total", name))
+      assert.equal(128, page:value("gateway_shared_bytes", name))
+      assert.is_true(page:value("gateway_shared_capacity_bytes", name) <= 65536)
     end)
     g:stop()
   end)
