@@ -110,6 +110,30 @@ describe("a breaker", function()
     end)
   end)
 
+  for _, case in ipairs {
+    { "no connection", function(_, g) g.backends[1]:close() end, opens = true },
+    { "a reset", function() return function(_, conn) conn:reset() return nil end end, opens = true },
+    { "an end without an answer", function() return function(_, conn) conn:close() return nil end end, opens = true },
+    { "no answer in time", function() return function(_, conn) conn:wait_end() return nil end end, opens = true },
+    { "an answer that cannot be read", function() return "HTTP/9.9 what\r\n\r\n" end, opens = true },
+    { "500", function() return { status = 500 } end, opens = true }, { "599", function() return { status = 599 } end, opens = true },
+    { "429", function() return { status = 429 } end }, { "404", function() return { status = 404 } end },
+    { "429 when listed", function() return { status = 429 } end, opens = true, statuses = '429, "510-519"' },
+    { "515 when listed", function() return { status = 515 } end, opens = true, statuses = '429, "510-519"' },
+    { "500 when others are listed", function() return { status = 500 } end, statuses = '429, "510-519"' },
+  } do
+    it(("counts %s: %s"):format(case[1], case.opens and "a failure" or "none"), function()
+      with(start(('timeouts = { first_byte = 0.1 }, breaker = { failures = 2, open_for = 60 %s }'):format(
+        case.statuses and (", statuses = { %s }"):format(case.statuses) or ""), 1), function(g)
+        local answer = case[2](nil, g)
+        if g.backends[1].fd then g.backends[1]:answer(answer) end
+        for _ = 1, 3 do g:client():ask "/" end
+        assert.same({ case.opens and "open" or "closed", case.opens and 1 or 0 },
+          { endpoints(g)[1].breaker.state, endpoints(g)[1].breaker.opened })
+      end)
+    end)
+  end
+
   for _, balance in ipairs { "round_robin", "least_conn", "ewma", "random" } do
     it("is probed as soon as it may be, whatever the balancer thinks of the endpoint: " .. balance, function()
       with(start(('balance = %q, breaker = { failures = 1, open_for = 0.1 }'):format(balance), 3), function(g)

@@ -17,7 +17,8 @@ local SCRIPT = [[${prelude}
       passive = { min_requests = 20, eject_for = 0.1, window = 1 } } } }]]
 SCRIPT = SCRIPT:gsub("INTERVAL", tostring(INTERVAL)):gsub("RISE", tostring(RISE))
 
--- A backend with a mood: "well", "hang" (takes requests, answers none), "slow", "reset" (once a request is there).
+-- A backend with a mood: "well", "hang" (takes requests, answers none), "slow", "reset" (once a request is there),
+-- "sick" (the same, probes only).
 local function backend(at)
   local b = { mood = "well", served = 0, probes = 0, open = {} }
   function b.revive()
@@ -36,7 +37,7 @@ local function backend(at)
         if mood == "hang" then
           conn:wait_end()
           break
-        elseif mood == "reset" then
+        elseif mood == "reset" or (mood == "sick" and probe) then
           conn:reset()
           break
         elseif mood == "slow" and not probe then
@@ -171,3 +172,60 @@ for _, case in ipairs {
     end, { seconds = 90 })
   end)
 end
+
+-- Three endpoints with probes; `options` of the upstream.
+local function three(options, f)
+  peers.run(function()
+    local a, b, c = backend(), backend(), backend()
+    local g = gateway.start {
+      workers = 1, vars = { a = a.at, b = b.at, c = c.at },
+      script = ([[${prelude} gateway.route "/" { to = gateway.upstream "u" { "${a}", "${b}", "${c}", %s } }]]):format(options),
+    }
+    local function healthy(n)
+      peers.eventually(function()
+        local count = 0
+        for _, endpoint in ipairs(g:status().upstreams[1].endpoints) do count = count + (endpoint.healthy and 1 or 0) end
+        return count == n
+      end, n .. " healthy")
+    end
+    local function served(n) -- by each, of n requests
+      local before, client = { a.served, b.served, c.served }, g:client()
+      for _ = 1, n do assert.equal(200, client:ask("/").status) end
+      client:close()
+      return { a.served - before[1], b.served - before[2], c.served - before[3] }
+    end
+    f(a, b, served, healthy)
+    g:stop()
+  end)
+end
+
+local PROBES = 'active = { path = "/healthz", interval = 0.05, timeout = 0.1, rise = 1, fall = 1, jitter = 0 }'
+
+it("slow start: an endpoint that comes back has a small share at first", function()
+  for _, balance in ipairs { "round_robin", "random", "least_conn" } do
+    three(('balance = %q, slow_start = 60, health = { %s }'):format(balance, PROBES), function(_, b, served, healthy)
+      local share = served(90)
+      assert.is_true(share[2] > 10, balance .. ": " .. table.concat(share, " "))
+      b.kill()
+      healthy(2)
+      b.revive()
+      healthy(3)
+      share = served(90) -- within a second or two of sixty: a few percent of its third
+      assert.is_true(share[2] <= 8, balance .. ": " .. table.concat(share, " "))
+    end)
+  end
+end)
+
+it("panic: below that share of healthy ones all are used", function()
+  three(("health = { %s, panic = 50 }"):format(PROBES), function(a, b, served, healthy)
+    b.mood = "sick"
+    healthy(2)
+    assert.equal(0, served(12)[2])
+    a.mood = "sick"
+    healthy(1) -- a third: below half
+    assert.same({ 4, 4, 4 }, served(12))
+    b.mood = "well"
+    healthy(2)
+    assert.same({ 0, 6, 6 }, served(12))
+  end)
+end)
