@@ -10,6 +10,7 @@ local settings = require "gateway.settings"
 local shared = require "gateway.shared"
 local spec = require "gateway.spec"
 local time = require "gateway.time"
+local wait = require "gateway.wait"
 
 local function load_and_run(path)
   local chunk, message = loadfile(path)
@@ -36,6 +37,7 @@ return function(options)
   log.bind(options.log)
   time.bind(options.now)
   settings.set_load_seconds = options.load_seconds
+  wait.install()
 
   -- A script may not end the process, nor write between the log's lines.
   os.exit = function() error("os.exit is not available in a gateway script", 2) end -- luacheck: ignore 122

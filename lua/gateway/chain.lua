@@ -13,6 +13,8 @@ local respond = require "gateway.respond"
 local route = require "gateway.route"
 local traffic = require "gateway.traffic"
 local upstream = require "gateway.upstream"
+local wait = require "gateway.wait"
+local log = require "gateway.log"
 
 local chain = {}
 
@@ -114,7 +116,7 @@ local function settle(task, result)
   end
   for i = 1, task.depth do results[i] = false end
   local request = task.request
-  if request[6] then request[6] = false end
+  if request[6] and not request[8] then request[6] = false end -- finalizers see it, too
 end
 
 -- Each chain drives its tasks by a prototype of its own, so that the compiler's traces of one chain do not stand in the way of another's.
@@ -147,8 +149,8 @@ local function explain(coroutine_, problem)
   return problem, #frames > 0 and table.concat(frames, "\n") or nil
 end
 
---- Requests share a worker's globals, so one that sets a new one has forgotten a `local`, or will be surprised. (While a script loads, it may:
---- old modules do.) A script that watches its globals itself is left alone.
+--- Requests share a worker's globals, so one that sets a new one has forgotten a `local`, or will be surprised. (While a script loads, it
+--- may: old modules do.) A script that watches its globals itself is left alone.
 function chain.close_globals()
   if getmetatable(_G) ~= nil then return end
   setmetatable(_G, { __newindex = function(_, name)
@@ -157,15 +159,46 @@ function chain.close_globals()
   end })
 end
 
+-- Runs the finalizers of one request after the other, each in a coroutine of its own: none is in the way of the next.
+local function finalize(request, status)
+  local list, out = request[8], wait.here("a finalizer", 1).out
+  local problem = out.ptr ~= nil and ffi.string(out.ptr, out.len) or nil
+  request[8] = true -- they run: there can be no more
+  for i = #list, 1, -1 do
+    local thread = wait.raw_create(list[i])
+    local good, failure = wait.raw_resume(thread, status, problem)
+    if good and wait.raw_status(thread) ~= "dead" then
+      good, failure = false, "a finalizer called coroutine.yield outside a coroutine of its own"
+    end
+    if not good then
+      local said, traceback = explain(thread, failure)
+      log.error("finalizer failed", { error = said, traceback = traceback })
+    end
+  end
+  request[6], request[8] = false, false
+end
+
+local function finisher(request, status)
+  while true do
+    finalize(request, status)
+    request, status = coroutine.yield()
+  end
+end
+
 --- Called by C when the script has been loaded.
 ---@param chains { use: function[], to: function? }[]
 ---@param park function leaves the coroutine until the next request
 ---@param next function forwards the request and leaves until its response is there
----@param wait function leaves until the exchange is woken
+---@param leave function leaves until the task is woken
+---@param waits userdata gw_lua_waits
+---@param token userdata
 ---@return fun(memory: userdata, index: integer): thread, table, table make
 ---@return function explain
-function chain.install(chains, park, next, wait)
-  message.bind(wait)
+---@return fun(): thread make_finisher
+---@return fun(memory: userdata, index: integer): thread, table make_job
+function chain.install(chains, park, next, leave, waits, token)
+  message.bind(leave)
+  wait.bind(C, leave, waits, token)
   local steps = {}
   for _, spec in ipairs(chains) do
     for i, f in ipairs(spec.use) do
@@ -198,10 +231,16 @@ function chain.install(chains, park, next, wait)
     local run = spec.to and decide(task, spec.to, next, depth) or next
     for i = #spec.use, 1, -1 do run = layer(task, spec.use[i], run, i) end
     local thread = coroutine.create(function() return driver(task, run) end)
-    return thread, response, { thread, memory }
+    return thread, response, { thread, memory, request }
   end
 
-  return make, explain
+  local timers = chains.timers
+  local function make_job(memory, index)
+    local thread = coroutine.create(timers[index].f)
+    return thread, { thread, memory }
+  end
+
+  return make, explain, function() return coroutine.create(finisher) end, make_job
 end
 
 return chain

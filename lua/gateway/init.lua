@@ -10,6 +10,7 @@ local route = require "gateway.route"
 local settings = require "gateway.settings"
 local tracing = require "gateway.tracing"
 local upstream = require "gateway.upstream"
+local every = require "gateway.every"
 local time = require "gateway.time"
 local check = require "gateway.check"
 
@@ -38,12 +39,13 @@ local gateway = {
   split = respond.split,
   log = log,
   now = time.now,
+  every = every.every,
 }
 
 -- Promised by the next versions: named here, so that a script that uses them is told so.
 local later = {}
 for _, name in ipairs {
-  "fetch", "sleep", "every",
+  "fetch",
 } do
   later[name] = true
 end
@@ -53,6 +55,7 @@ local by_hand = {
   token_bucket = "primitives", client_limiter = "primitives", sliding_window = "primitives", breaker = "primitives",
   breakers = "primitives", balancer = "balancing", health = "balancing", shared = "dictionary",
   regex = "regex", cidr = "cidr", counter = "metrics", gauge = "metrics", histogram = "metrics",
+  sleep = "sleep", all = "wait",
 }
 
 -- Whole modules, which need the gateway's C as well.

@@ -229,6 +229,7 @@ local Log = {
 ---@field ctx table for middleware to hand things on; empty for each request
 ---@field body fun(self: gateway.Request, most?: number|string): string?, string?
 ---@field limit_body fun(self: gateway.Request, most: number|string): boolean
+---@field finally fun(self: gateway.Request, f: fun(status: integer, problem: string?))
 local Request = {}
 
 local getters = {
@@ -312,6 +313,28 @@ local function limit_body(self, most)
   return C.gw_lua_limit_body(view, bytes) == 0
 end
 getters.limit_body = function() return limit_body end
+
+local FINALS_MOST = 100
+
+--- Has a function run when the request is over, in whatever way: answered, failed, or left by its client. Newest first. It gets the status
+--- that was sent (499: the client went away before; 0: none) and what went wrong, if anything. The request can still be read in it; the
+--- response is gone; it cannot wait; an error in it is logged.
+---@param f fun(status: integer, problem: string?)
+local function request_finally(self, f)
+  local view = self[1]
+  if view.exchange == nil then ended("request") end
+  if type(f) ~= "function" then error("request:finally: expected a function, found " .. check.describe(f), 2) end
+  local list = self[8]
+  if list == true then error("request:finally: a finalizer cannot have another", 2) end
+  if not list then
+    if C.gw_lua_finally(view) < 0 then error("not enough memory", 2) end
+    list = {}
+    self[8] = list
+  end
+  if #list >= FINALS_MOST then error(("request:finally: a request can have at most %d"):format(FINALS_MOST), 2) end
+  list[#list + 1] = f
+end
+getters.finally = function() return request_finally end
 
 function Request.__index(self, key)
   local view = self[1]
@@ -431,7 +454,7 @@ Live.describe = function() return "a response" end
 --- The request and the response of one task. `view` points into `memory`.
 function message.new(view, memory)
   local function part(class, ...) return setmetatable({ view, memory, ... }, class) end
-  local request = part(Request, part(RequestHeaders), part(Cookies), part(Params), false, part(Log))
+  local request = part(Request, part(RequestHeaders), part(Cookies), part(Params), false, part(Log), false)
   local response = part(Live, part(ResponseHeaders))
   return request, response
 end

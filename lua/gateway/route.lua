@@ -325,6 +325,7 @@ function route.finish()
   end
 
   if not state.cut then upstream.finish() end
+  chains.timers = state.timers or {}
   local upstreams = {}
   for i, declared in ipairs(state.upstreams) do upstreams[i] = declared._data end
 
@@ -336,7 +337,7 @@ function route.finish()
     trusted_proxies = state.trusted_proxies, forwarding = state.forwarding, request_id = state.request_id, access_log = state.access_log,
     event_log = state.event_log, tracing = state.tracing,
     upstreams = upstreams, routes = routes, metrics = state.metrics, files = state.files, shared = state.shared,
-    limits_used = limit.data(),
+    limits_used = limit.data(), timers = state.timers,
   }, problems, chains
 end
 

@@ -12,6 +12,7 @@ local testing_json = require "gateway.testing_json"
 local testing_upstream = require "gateway.testing_upstream"
 local time = require "gateway.time"
 local wire = require "gateway.testing_wire"
+local wait = require "gateway.wait"
 
 local PATIENCE = 24 * 3600 -- most virtual seconds that a test waits for one response
 local ROUNDS_MOST = 100000 -- of clients and backends without time passing
@@ -387,6 +388,7 @@ end
 
 local function declare(self, f, options, source)
   spec.reset()
+  wait.install()
   local state = spec.state
   state.script, state.folder = source, options.folder or "."
   plugin_files.forget()

@@ -43,9 +43,28 @@ void gw_engine_clear(gw_engine *e)
     gw_buffer_pool_clear(&e->buffers);
 }
 
+static void script_end(gw_generation *g, gw_generation_worker *mine)
+{
+    if (mine->begun && mine->script)
+        g->script_end(mine->script);
+    mine->begun = false;
+}
+
+void gw_engine_begin(gw_engine *e, gw_generation *g)
+{
+    gw_generation_worker *mine = &g->worker[e->index];
+    if (mine->script && g->script_begin && !mine->retired && !e->draining) {
+        mine->begun = true;
+        g->script_begin(mine->script, e);
+    }
+}
+
 void gw_engine_drain(gw_engine *e)
 {
     e->draining = true;
+    gw_generation *g = atomic_load_explicit(e->current, memory_order_acquire);
+    if (g)
+        script_end(g, &g->worker[e->index]);
     gw_clients_close_soon(e, NULL);
     if (gw_list_empty(&e->client_list) && e->idle)
         e->idle(e);
@@ -59,6 +78,7 @@ void gw_engine_close_listener(gw_engine *e, const gw_listener *l)
 void gw_engine_retire(gw_engine *e, gw_generation *g)
 {
     gw_generation_worker *mine = &g->worker[e->index];
+    script_end(g, mine); /* what its timers were at may hold references to it */
     mine->retired = true;
     if (mine->references)
         return;

@@ -59,6 +59,8 @@ void gw_engine_clear(gw_engine *e);
 void gw_engine_accept(gw_listener *l, int fd, const gw_address *peer);
 /* Draining begins: idle client connections close now, the others after their response. */
 void gw_engine_drain(gw_engine *e);
+/* The generation is current: its timers begin. On the worker's thread. */
+void gw_engine_begin(gw_engine *e, gw_generation *g);
 /* The generation is no longer current: drop this worker's part as soon as nothing uses it. On the worker's thread. */
 void gw_engine_retire(gw_engine *e, gw_generation *g);
 /* Client connections accepted on `at` close as after draining (their listener was removed). */

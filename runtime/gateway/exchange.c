@@ -7,6 +7,7 @@
 
 static void exchange_total_expired(gw_timeout *t);
 static void exchange_later(gw_later *later);
+static void exchange_wait_over(gw_exchange *x);
 
 gw_exchange *gw_exchange_begin(gw_client *c, gw_generation *g)
 {
@@ -41,15 +42,28 @@ gw_exchange *gw_exchange_begin(gw_client *c, gw_generation *g)
     return x;
 }
 
+/* Finalizers may look at the request, whose bytes are there to the end. Those of the response are not: they stood in the connection's
+ * buffer. */
+static void exchange_finals(gw_exchange *x)
+{
+    x->state = GW_X_DONE;
+    gw_headers_clear(&x->response.headers);
+    x->route->chain_ops->finish(x);
+}
+
 /* The end of every exchange. `close`: the client connection goes, at once when `cut`. */
 static void exchange_end(gw_exchange *x, bool close, bool cut)
 {
     gw_engine *e = x->engine;
     gw_client *c = x->client;
     gw_generation *g = x->generation;
+    if (gw_unlikely(x->waiting))
+        exchange_wait_over(x);
     if (x->task)
         x->route->chain_ops->cancel(x);
     gw_forward_release(x, false);
+    if (gw_unlikely(x->finals != NULL))
+        exchange_finals(x);
     if (gw_unlikely(x->held))
         gw_attempt_leave(x);
     if (gw_unlikely(x->pausing))
@@ -251,6 +265,40 @@ static void exchange_target(gw_exchange *x)
     gw_forward_start(x);
 }
 
+/* ---- a chain that waits ---- */
+
+static void exchange_impatient(gw_timeout *t)
+{
+    gw_exchange *x = gw_container_of(t, gw_exchange, patience);
+    exchange_wait_over(x);
+    if (!x->task || (x->state != GW_X_CHAIN && x->state != GW_X_BODY))
+        return; /* answered already, for another reason */
+    x->route->chain_ops->cancel(x);
+    x->wants_resume = false;
+    gw_headers_clear(&x->response.headers);
+    x->body_replaced = false;
+    x->error = NULL;
+    gw_reply_error(x, 504, "the script waited for longer than timeouts.chain");
+}
+
+static void exchange_wait(gw_exchange *x)
+{
+    double most = x->generation->timeouts.chain, left = most - x->waited;
+    if (most <= 0)
+        return;
+    gw_timeout_init(&x->patience, exchange_impatient);
+    x->waiting = true;
+    x->wait_began = gw_loop_now(x->engine->loop);
+    gw_timeout_arm(x->engine->loop, &x->patience, left > 0.001 ? left : 0.001);
+}
+
+static void exchange_wait_over(gw_exchange *x)
+{
+    x->waiting = false;
+    x->waited += gw_loop_now(x->engine->loop) - x->wait_began;
+    gw_timeout_disarm(&x->patience);
+}
+
 void gw_exchange_verdict(gw_exchange *x, enum gw_chain_verdict verdict)
 {
     switch (verdict) {
@@ -272,6 +320,8 @@ void gw_exchange_verdict(gw_exchange *x, enum gw_chain_verdict verdict)
         return;
     case GW_CHAIN_WAIT:
         x->state = x->state == GW_X_BODY ? GW_X_BODY : GW_X_CHAIN;
+        if (x->state == GW_X_CHAIN && !x->answer_wanted) /* bodies have timeouts of their own */
+            exchange_wait(x);
         return;
     case GW_CHAIN_UNAVAILABLE:
         x->wants_resume = false;
@@ -301,6 +351,8 @@ static void exchange_later(gw_later *later)
     }
     if (!x->task || (x->state != GW_X_CHAIN && x->state != GW_X_BODY))
         return;
+    if (x->waiting)
+        exchange_wait_over(x);
     x->state = GW_X_CHAIN;
     gw_exchange_verdict(x, x->route->chain_ops->resume(x));
 }
@@ -470,7 +522,8 @@ void gw_exchange_client_expired(gw_exchange *x)
         return;
     }
     gw_forward_release(x, false);
-    x->wants_resume = false;
+    gw_headers_clear(&x->response.headers);
+    x->wants_resume = x->body_replaced = false;
     gw_reply_error(x, 408, "request body did not come in time");
 }
 

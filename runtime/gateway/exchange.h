@@ -74,7 +74,8 @@ typedef struct gw_exchange {
     const gw_route *route;        /* NULL: none matched */
     gw_upstream *upstream;        /* chosen by the route's target or by Lua; NULL: none yet */
     gw_endpoint *endpoint;        /* the one tried last; held until the end, for the log line */
-    void *task;                   /* the script floor's, while Lua is suspended or must be told of the end */
+    void *task;                   /* the script floor's, while Lua is suspended */
+    void *finals;                 /* the script floor's: finalizers to be run at the end; NULL: none */
     gw_list link;                 /* engine->exchange_list */
     struct gw_limit_hold *holds;  /* places in concurrency limits, given back at the end */
     gw_trace *trace;              /* NULL: the generation does not trace */
@@ -85,6 +86,7 @@ typedef struct gw_exchange {
     gw_slice limit_fields; /* RateLimit fields for the response, whole lines */
     gw_timeout total;      /* the upstream's total timeout */
     gw_later later;        /* to go on from the loop's top rather than from deep in a call */
+    double waited;         /* seconds that the chain has waited, the wait at hand not included */
     enum gw_exchange_state state;
     gw_slot_mask tried; /* slots of `tried_in` that failed */
     uint32_t attempts;
@@ -118,6 +120,7 @@ typedef struct gw_exchange {
     bool switching : 1;   /* the backend said 101 to our upgrade */
     bool cut : 1;         /* the response was begun and could not be completed, by no fault of the client's */
     bool send_broken : 1; /* the backend takes no more of the request body; its answer may still come */
+    bool waiting : 1;     /* `patience` is in use */
 
     gw_reply reply;
     gw_slice path, query; /* normalised path; what is forwarded (scripts may set both) */
@@ -143,6 +146,8 @@ typedef struct gw_exchange {
     gw_arena arena;
     /* everything above is zeroed at the start, nothing below is */
     gw_timeout pause;                /* before another try; while `pausing` */
+    gw_timeout patience;             /* with a chain that waits; while `waiting` */
+    double wait_began;               /* loop time; while `waiting` */
     const gw_endpoint_set *tried_in; /* that of the last pick */
     uint64_t key;                    /* what hash and maglev pick by; when `keyed` */
     double try_started;              /* loop time of the last pick */

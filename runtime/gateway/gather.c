@@ -105,7 +105,7 @@ int gw_exchange_body(gw_exchange *x, uint64_t most)
 {
     if (x->body_kept || x->body_status < 0)
         return x->body_kept ? GW_OK : x->body_status;
-    if (x->request_sent)
+    if (x->request_sent || x->state == GW_X_DONE)
         return GW_INVALID;
     x->body_most = bound(x->body_limit, most);
     if (x->in.framing == GW_FRAMING_LENGTH && x->request.content_length > x->body_most)

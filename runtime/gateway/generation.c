@@ -50,6 +50,7 @@ gw_generation *gw_generation_new(uint32_t worker_count)
     g->timeouts.drain = 30;
     g->lua.cpu = 0.05;
     g->lua.memory = (size_t)256 << 20;
+    g->timeouts.chain = 60;
     g->x_forwarded = true;
     g->request_id = true;
     g->access_log = true;

@@ -15,6 +15,7 @@
 #include "gateway/upstream.h"
 #include "net/address.h"
 
+struct gw_engine;
 struct gw_exchange;
 typedef struct gw_generation gw_generation;
 typedef struct gw_route gw_route;
@@ -61,7 +62,8 @@ typedef struct gw_chain_ops {
     enum gw_chain_verdict (*start)(struct gw_exchange *x); /* sets x->task when it keeps something */
     enum gw_chain_verdict (*resume)(
         struct gw_exchange *x);            /* response head is in x->response (or x->reply: made by the gateway) */
-    void (*cancel)(struct gw_exchange *x); /* the exchange ends while x->task is set: drop the coroutine */
+    void (*cancel)(struct gw_exchange *x); /* the exchange ends, or waited too long, while x->task is set: drop the coroutine */
+    void (*finish)(struct gw_exchange *x); /* the exchange ends with x->finals set: run them */
 } gw_chain_ops;
 
 /* A limit on a route, met without entering Lua. The object is shared by all generations that name it (gateway/limit.h). */
@@ -104,7 +106,7 @@ typedef struct gw_listen_spec {
 typedef struct gw_generation_worker {
     void *script;        /* the script floor's: this worker's Lua state and tasks; NULL when the script is all data */
     uint32_t references; /* exchanges under way on this worker */
-    bool retired;
+    bool retired, begun;
 } __attribute__((aligned(GW_CACHE_LINE))) gw_generation_worker;
 
 struct gw_generation {
@@ -136,7 +138,7 @@ struct gw_generation {
     uint64_t body_bytes;
     bool keep_encoded_slash;
     struct {
-        double header, idle, body, drain;
+        double header, idle, body, drain, chain /* that the functions of one request may wait in all */;
     } timeouts; /* client side, seconds */
     struct {
         double cpu; /* seconds of CPU for one entry */
@@ -156,6 +158,9 @@ struct gw_generation {
 
     _Atomic uint32_t workers_left;
     uint32_t worker_count;
+    void (*script_begin)(void *script,
+                         struct gw_engine *e);   /* the generation serves: its timers begin; on that worker's thread */
+    void (*script_end)(void *script);            /* it does not any more: they end; on that worker's thread */
     void (*script_close)(void *script);          /* drops one worker's Lua state; on that worker's thread */
     void (*freed)(gw_generation *g, void *data); /* told by the last worker, on its thread: hand it to the control thread */
     void *freed_data;

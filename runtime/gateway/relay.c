@@ -78,7 +78,7 @@ void gw_relay_request(gw_exchange *x, gw_slice head)
     struct iovec iov[10];
     char line[18], first_line[18];
     int n = 0;
-    bool begun = !x->body_kept && x->body_text_len; /* it was too long to be kept: what was taken of it goes first */
+    bool begun = !x->body_kept && x->body_text_len; /* it is not kept whole: what was taken of it goes first */
     if (head.len)
         iov[n++] = (struct iovec){(void *)head.ptr, head.len};
     if (x->body_kept) {
@@ -88,8 +88,10 @@ void gw_relay_request(gw_exchange *x, gw_slice head)
             iov[n++] = (struct iovec){x->body_text, x->body_text_len};
     } else if (!x->in.done || begun) {
         static const gw_body more = {.done = false};
-        if (begun)
+        if (begun && x->in.framing == GW_FRAMING_CHUNKED)
             n += chunk_pieces(iov + n, first_line, gw_slice_of(x->body_text, x->body_text_len), &more);
+        else if (begun) /* a script began to read it, and did not see it through */
+            iov[n++] = (struct iovec){x->body_text, x->body_text_len};
         size_t data = 0;
         const char *reason = "bad request body";
         int64_t used = x->in.done ? 0 : gw_body_take(&x->in, c->in->bytes + c->pos, c->in->end - c->pos, &data, &reason);

@@ -86,6 +86,7 @@ static void free_live(gw_supervisor *s, gw_release *r)
 {
     gw_live *live = gw_container_of(r, gw_live, release);
     gw_names_stop(live->names);
+    gw_round_discard(live->begin);
     gw_round_discard(live->retire);
     gw_generation_free(live->g, gw_release_orphan, s);
     free(live);
@@ -114,6 +115,11 @@ static void visit_retire(gw_worker *w, void *data)
     gw_engine_retire(&w->engine, data);
 }
 
+static void visit_begin(gw_worker *w, void *data)
+{
+    gw_engine_begin(&w->engine, data);
+}
+
 gw_live *gw_live_new(gw_supervisor *s, gw_generation *g)
 {
     gw_live *live = calloc(1, sizeof *live);
@@ -122,7 +128,9 @@ gw_live *gw_live_new(gw_supervisor *s, gw_generation *g)
     live->g = g;
     live->supervisor = s;
     live->retire = gw_round_new(s, visit_retire, NULL, g);
-    if (!live->retire || gw_names_new(s, g, &live->names) < 0) {
+    live->begin = gw_round_new(s, visit_begin, NULL, g);
+    if (!live->begin || !live->retire || gw_names_new(s, g, &live->names) < 0) {
+        gw_round_discard(live->begin);
         gw_round_discard(live->retire);
         free(live);
         return NULL;
@@ -132,6 +140,12 @@ gw_live *gw_live_new(gw_supervisor *s, gw_generation *g)
     g->freed = on_last_worker;
     g->freed_data = live;
     return live;
+}
+
+void gw_live_begin(gw_live *live)
+{
+    gw_round_start(live->begin);
+    live->begin = NULL;
 }
 
 void gw_live_discard(gw_live *live)

@@ -243,6 +243,7 @@ bool gw_generation_apply(gw_supervisor *s, gw_generation *g, gw_lines *errors)
     gw_logging_apply(s, g, &logging);
     s->live = live;
     atomic_store_explicit(&s->current, g, memory_order_release);
+    gw_live_begin(live);
     gw_listening_add(s, &listening);
     if (old)
         gw_live_retire(old);

@@ -30,7 +30,7 @@ typedef struct gw_live {
     gw_generation *g;
     struct gw_supervisor *supervisor;
     struct gw_names *names; /* lookups that go on while it is current; NULL: none */
-    gw_round *retire;
+    gw_round *begin, *retire;
     gw_mail freed; /* the last worker is done with it */
     gw_release release;
 } gw_live;
@@ -85,6 +85,7 @@ void gw_release_at_end(gw_supervisor *s);              /* the workers' threads h
 void gw_release_orphan(gw_endpoint *e, void *data);
 /* NULL: memory is out; then the generation is still the caller's. */
 gw_live *gw_live_new(gw_supervisor *s, gw_generation *g);
+void gw_live_begin(gw_live *live);   /* it is the current one: its timers begin */
 void gw_live_discard(gw_live *live); /* never published: frees it and its generation */
 void gw_live_retire(gw_live *live);  /* no longer current: it is freed when the last request has left it */
 

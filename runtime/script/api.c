@@ -6,10 +6,12 @@
 #include "http/url.h"
 #include "script/embedded.h"
 #include "script/task.h"
+#include "script/wait.h"
 
 const gw_lua_size gw_api_sizes[] = {
     {"gw_lua_slice", sizeof(gw_lua_slice)},
     {"gw_lua_view", sizeof(gw_lua_view)},
+    {"gw_lua_waits", sizeof(gw_lua_waits)},
     {"gw_lua_size", sizeof(gw_lua_size)},
     {"gw_lua_metric", sizeof(gw_lua_metric)},
     {"gw_lua_handle", sizeof(gw_lua_handle)},
@@ -350,6 +352,18 @@ void gw_lua_use_upstream(gw_lua_view *view, int index)
     gw_exchange *x = view->exchange;
     if (index >= 0 && (uint32_t)index < x->generation->upstream_count)
         x->upstream = x->generation->upstreams[index];
+}
+
+int gw_lua_finally(gw_lua_view *view)
+{
+    gw_exchange *x = view->exchange;
+    gw_task *t = (gw_task *)view; /* which begins with its view */
+    gw_waiting *waiting = gw_waiting_of(t);
+    if (!waiting)
+        return GW_NOMEM;
+    waiting->finals = true;
+    x->finals = t;
+    return GW_OK;
 }
 
 double gw_lua_limit(gw_lua_view *view, int index, const char *key, size_t len)

@@ -31,10 +31,7 @@ enum gw_lua_side { GW_LUA_REQUEST = 0, GW_LUA_RESPONSE = 1 };
 /* What the chain came to, written by Lua before it parks. */
 enum gw_lua_verdict { GW_LUA_NONE = 0, GW_LUA_PASS = 1, GW_LUA_RESPOND = 2 };
 
-typedef struct gw_lua_slice {
-    const char *ptr;
-    size_t len;
-} gw_lua_slice;
+#include "script/slice.h"
 
 /* One task's window on the exchange that it serves. Filled when it starts; strings live as long as the exchange does. */
 typedef struct gw_lua_view {
@@ -94,6 +91,7 @@ GW_API void gw_lua_use_upstream(gw_lua_view *view, int index); /* where the requ
 /* Asks the limit at position `index` of the script for this request; key NULL: the limit knows what it goes by. 0: admitted; above 0:
  * refused, seconds to wait; below 0: not enough memory. */
 GW_API double gw_lua_limit(gw_lua_view *view, int index, const char *key, size_t len);
+GW_API int gw_lua_finally(gw_lua_view *view); /* the request has finalizers: they are run when its exchange ends. OK or NOMEM */
 
 /* ---- the response ---- */
 GW_API int gw_lua_set_status(gw_lua_view *view, int status);
@@ -106,6 +104,7 @@ GW_API int gw_lua_reply(gw_lua_view *view, int status, const char *body, size_t 
 #include "script/primitives.h"
 #include "script/secure_api.h"
 #include "script/dictionary.h"
+#include "script/waits.h"
 
 /* The file that this library is in, for package.loadlib; "" in the program itself. See script/testing.h. */
 GW_API const char *gw_testing_library(void);

@@ -1,5 +1,6 @@
 #include "script/builder.h"
 #include "script/builder_parts.h"
+#include "script/every.h"
 #include "script/state.h"
 #include <lauxlib.h>
 
@@ -139,6 +140,7 @@ static void build_limits(gw_builder *b, int at)
         g->timeouts.idle = gw_spec_number(L, timeouts, "idle", g->timeouts.idle);
         g->timeouts.body = gw_spec_number(L, timeouts, "body", g->timeouts.body);
         g->timeouts.drain = gw_spec_number(L, timeouts, "drain", g->timeouts.drain);
+        g->timeouts.chain = gw_spec_number(L, timeouts, "chain", g->timeouts.chain);
         lua_pop(L, 1);
     }
 }
@@ -195,6 +197,8 @@ void gw_build_settings(gw_builder *b, int at)
 static int build(lua_State *L)
 {
     gw_builder *b = lua_touserdata(L, 1);
+    b->g->script_begin = gw_script_begin;
+    b->g->script_end = gw_script_end;
     luaL_checkstack(L, 64, "the spec");
     lua_rawgeti(L, LUA_REGISTRYINDEX, b->results);
     lua_rawgeti(L, -1, GW_RESULT_SPEC);

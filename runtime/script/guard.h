@@ -50,12 +50,8 @@ typedef struct gw_code_area {
 void gw_guard_code_added(gw_code_area *a, const void *begin);
 void gw_guard_code_gone(gw_code_area *a);
 
-/* Something outside of Lua's memory that loses its coroutine with the state. `lost` is called once, with the node out of the list already:
- * it must not enter Lua and touches nothing of the state; it is also called when the state is closed in order. */
-typedef struct gw_loser {
-    gw_list link;
-    void (*lost)(struct gw_loser *l);
-} gw_loser;
+/* gw_loser.lost is called once, with the node out of the list already: it must not enter Lua and touches nothing of the state; it is also
+ * called when the state is closed in order. */
 static inline void gw_guard_add_loser(gw_state *s, gw_loser *l)
 {
     gw_list_push_back(&s->losers, &l->link);

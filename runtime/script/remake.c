@@ -1,5 +1,6 @@
 #include "script/remake.h"
 #include "base/text.h"
+#include "script/every.h"
 #include <stdlib.h>
 
 #define LOOK_AGAIN 0.05 /* while another state of the worker is being made */
@@ -61,7 +62,8 @@ static gw_state *swap(gw_state *old)
     old->spare = NULL;
     s->engine = old->engine;
     s->generation = old->generation;
-    s->generation->worker[s->engine->index].script = s;
+    gw_generation_worker *mine = &s->generation->worker[s->engine->index];
+    mine->script = s;
     uint64_t *remade = &s->engine->counters.lua_states_made;
     __atomic_store_n(remade, *remade + 1, __ATOMIC_RELAXED);
     gw_remake *r = s->engine->remake;
@@ -71,6 +73,8 @@ static gw_state *swap(gw_state *old)
     } else
         ask(s); /* the next spare; when that cannot be now, there is none */
     gw_state_free(old);
+    if (mine->begun)
+        gw_script_begin(s, s->engine);
     gw_script_wake_waiting(s);
     return s;
 }

@@ -1,4 +1,5 @@
 #include "script/report.h"
+#include "script/every.h"
 #include "base/clock.h"
 #include "base/text.h"
 #include "gateway/exchange.h"
@@ -10,8 +11,12 @@
 #define GW_REPORT_BYTES 3600 /* of one line's members; gw_log_event takes lines of 4 KB */
 
 /* "route":…,"source":…,"request_id":…. `source` is the line that declared the route: an error in what left by a tail call has no other place. */
-static void where(gw_text *t, const gw_exchange *x, bool source)
+static void where(gw_text *t, const gw_task *task, const gw_exchange *x, bool source)
 {
+    if (task && task->job) {
+        gw_text_lit(t, "\"timer\":");
+        gw_text_json(t, task->job->source);
+    }
     if (!x || !x->route)
         return;
     gw_text_lit(t, "\"route\":");
@@ -26,11 +31,11 @@ static void where(gw_text *t, const gw_exchange *x, bool source)
     }
 }
 
-static void log_failure(gw_log_ring *log, gw_exchange *x, gw_slice message, gw_slice traceback)
+static void log_failure(gw_log_ring *log, const gw_task *task, const gw_exchange *x, gw_slice message, gw_slice traceback)
 {
     char bytes[GW_REPORT_BYTES];
     gw_text t = gw_text_on(bytes, sizeof bytes);
-    where(&t, x, true);
+    where(&t, task, x, true);
     if (t.at > t.begin)
         gw_text_lit(&t, ",");
     gw_text_lit(&t, "\"error\":");
@@ -47,6 +52,7 @@ static void log_failure(gw_log_ring *log, gw_exchange *x, gw_slice message, gw_s
 }
 
 struct explaining {
+    lua_State *co;
     gw_task *t;
     gw_exchange *x;
     int status;
@@ -58,19 +64,19 @@ static int explain(lua_State *L)
     struct explaining *e = lua_touserdata(L, 1);
     gw_task *t = e->t;
     lua_rawgeti(L, LUA_REGISTRYINDEX, t->state->explain);
-    gw_script_push_anchored(L, t->state, t->anchor);
-    lua_rawgeti(L, -1, 1); /* the coroutine */
-    lua_remove(L, -2);
     if (e->status == LUA_YIELD)
         lua_pushliteral(L, "the script called coroutine.yield outside a coroutine of its own");
     else
-        lua_xmove(t->co, L, 1);
+        lua_xmove(e->co, L, 1);
+    lua_pushthread(e->co);
+    lua_xmove(e->co, L, 1);
+    lua_insert(L, -2);
     lua_call(L, 2, 2); /* (coroutine, message) -> message, traceback */
     gw_slice part[2] = {GW_NO_SLICE, GW_NO_SLICE};
     for (int i = 0; i < 2; i++)
         if (lua_type(L, i - 2) == LUA_TSTRING)
             part[i].ptr = lua_tolstring(L, i - 2, &part[i].len);
-    log_failure(e->x->engine->log, e->x, part[0].ptr ? part[0] : GW_SLICE("error without a message"), part[1]);
+    log_failure(t->state->engine->log, t, e->x, part[0].ptr ? part[0] : GW_SLICE("error without a message"), part[1]);
     return 0;
 }
 
@@ -97,9 +103,9 @@ void gw_script_collect(gw_state *s)
     gw_state_relieve(s); /* the collector may have been lent memory, too */
 }
 
-void gw_script_report(gw_task *t, gw_exchange *x, int status)
+static void report(lua_State *co, gw_task *t, gw_exchange *x, int status)
 {
-    struct explaining e = {.t = t, .x = x, .status = status};
+    struct explaining e = {.co = co, .t = t, .x = x, .status = status};
     gw_state *s = t->state;
     lua_State *L = s->L;
     bool memory = status == LUA_ERRMEM || s->refused;
@@ -112,22 +118,37 @@ void gw_script_report(gw_task *t, gw_exchange *x, int status)
         if (lua_type(L, -1) == LUA_TSTRING)
             why.ptr = lua_tolstring(L, -1, &why.len);
         if (!memory)
-            log_failure(x->engine->log, x, why.ptr ? why : GW_SLICE("an error that cannot be told"), GW_NO_SLICE);
+            log_failure(t->state->engine->log, t, x, why.ptr ? why : GW_SLICE("an error that cannot be told"), GW_NO_SLICE);
         lua_pop(L, 1);
     }
-    if (memory)
-        gw_script_report_memory(x);
+    if (memory && gw_engine_out_of_memory(s->engine, NULL))
+        log_failure(s->engine->log, t, x, GW_SLICE("not enough memory for the script"), GW_NO_SLICE);
+}
+
+void gw_script_report(gw_task *t, gw_exchange *x, int status)
+{
+    report(t->co, t, x, status);
+}
+
+void gw_script_report_on(lua_State *co, gw_task *t, int status)
+{
+    report(co, t, t->view.exchange, status);
+}
+
+void gw_script_report_timer(const gw_job *j, const char *message)
+{
+    log_failure(j->state->engine->log, j->task, NULL, gw_slice_str(message), GW_NO_SLICE);
 }
 
 void gw_script_report_memory(gw_exchange *x)
 {
     if (gw_engine_out_of_memory(x->engine, NULL))
-        log_failure(x->engine->log, x, GW_SLICE("not enough memory for the script"), GW_NO_SLICE);
+        log_failure(x->engine->log, NULL, x, GW_SLICE("not enough memory for the script"), GW_NO_SLICE);
 }
 
 void gw_script_report_text(gw_exchange *x, gw_slice text)
 {
-    log_failure(x->engine->log, x, text, GW_NO_SLICE);
+    log_failure(x->engine->log, NULL, x, text, GW_NO_SLICE);
 }
 
 void gw_script_report_overrun(gw_state *s, gw_exchange *x, bool lost)
@@ -143,7 +164,7 @@ void gw_script_report_overrun(gw_state *s, gw_exchange *x, bool lost)
                    "(gateway.script { cpu }); this "
                    "worker's Lua state was given up",
                    (int)(gw_guard_overran(s) * 1e3), (int)(s->budget / 1000000));
-    log_failure(s->engine->log, x, gw_text_done(&t), GW_NO_SLICE);
+    log_failure(s->engine->log, s->running, x, gw_text_done(&t), GW_NO_SLICE);
 }
 
 /* ---- gateway.log ---- */
@@ -159,7 +180,7 @@ static int lua_log(lua_State *L)
     char bytes[GW_REPORT_BYTES];
     gw_text t = gw_text_on(bytes, sizeof bytes);
     if (s->engine) {
-        where(&t, s->running ? s->running->view.exchange : NULL, false);
+        where(&t, s->running, s->running ? s->running->view.exchange : NULL, false);
         if (members) {
             gw_text before = t;
             if (t.at > t.begin)

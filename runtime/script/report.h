@@ -6,6 +6,10 @@
 
 /* A coroutine ended with an error (status of lua_resume; LUA_YIELD: it yielded by itself): its message and traceback, the route and the id. */
 void gw_script_report(gw_task *t, struct gw_exchange *x, int status);
+/* The same of another coroutine, which runs for a task (its exchange may be NULL). */
+void gw_script_report_on(lua_State *co, gw_task *t, int status);
+/* A timer's run was ended. */
+void gw_script_report_timer(const struct gw_job *j, const char *message);
 /* There was no memory for the coroutine. (One line a second of this kind; the requests' own lines say "script error".) */
 void gw_script_report_memory(struct gw_exchange *x);
 /* A line about this request's script error with that text. */

@@ -6,6 +6,7 @@
 #include "script/luajit.h"
 #include "script/remake.h"
 #include "script/task.h"
+#include "script/wait.h"
 #include "script/watchdog.h"
 #include "script/yaml.h"
 #include <lauxlib.h>
@@ -48,6 +49,19 @@ static void *allocate_opening(gw_state *s, void *ptr, size_t old_bytes, size_t b
     return out;
 }
 
+/* In a hook, level 0 is what was running; the library's own frames help nobody. */
+static void push_where(lua_State *L)
+{
+    lua_Debug ar;
+    for (int level = 0; level < 10 && lua_getstack(L, level, &ar); level++) {
+        if (lua_getinfo(L, "S", &ar) && *ar.source == '@' && !strstr(ar.source, "lua/gateway/")) {
+            luaL_where(L, level);
+            return;
+        }
+    }
+    luaL_where(L, 0);
+}
+
 /* What runs has to end. The next instruction of the interpreter meets the hook, and the next, so that no pcall holds on to it. Compiled
  * code meets the collector, which it lets in again and again, and leaves for the interpreter when that has marked everything, which is now
  * a single step. */
@@ -60,7 +74,7 @@ static void on_stop(lua_State *L, lua_Debug *ar)
         lua_pushliteral(L, "not enough memory"); /* a string that every state has */
         lua_error(L);
     }
-    luaL_where(L, 0); /* in a hook, level 0 is what was running */
+    push_where(L);
     lua_pushfstring(L, "%sthe script ran for %d ms of CPU in one go: at most %d ms are allowed (gateway.script { cpu })",
                     lua_tostring(L, -1), (int)(s->overran * 1e3), (int)(s->budget / 1000000));
     lua_error(L);
@@ -373,9 +387,9 @@ gw_state *gw_state_new(uint32_t index, const char *script_path, const char *libr
     gw_state *s = calloc(1, sizeof *s);
     char *folder = gw_folder_of(script_path);
     if (s) {
-        gw_list_init(&s->losers);
         gw_list_init(&s->lent);
         gw_list_init(&s->code);
+        gw_waits_init(s);
     }
     if (!s || !folder)
         goto failed;
@@ -424,6 +438,7 @@ void gw_state_free(gw_state *s)
     gw_heap_close(&s->heap);
     gw_lua_holder_clear(&s->holder);
     gw_read_list_clear(&s->files);
+    gw_waits_clear(s);
     free(s->chains);
     free(s);
 }

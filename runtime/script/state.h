@@ -9,6 +9,7 @@
 #include "gateway/exchange.h"
 #include "script/heap.h"
 #include "script/primitives.h"
+#include "script/waits.h"
 #include <lua.h>
 
 #define GW_STATE_MEMORY ((size_t)256 << 20) /* most that one state may hold, unless the script says otherwise */
@@ -31,6 +32,12 @@ enum gw_results {
 #define GW_STATE_CPU 50000000 /* ns for one entry, likewise */
 
 struct gw_task;
+
+/* Something outside of Lua's memory that loses its coroutine with the state: see script/guard.h. */
+typedef struct gw_loser {
+    gw_list link;
+    void (*lost)(struct gw_loser *l);
+} gw_loser;
 
 typedef struct gw_chain { /* one distinct list of functions; routes with the same functions share it */
     struct gw_task *free; /* parked tasks, newest first */
@@ -66,6 +73,15 @@ typedef struct gw_state {
     gw_lua_holder holder;   /* what scripts hold of shared state */
     int make_task, explain; /* registry: functions of lua/gateway/chain.lua */
     int collect;            /* registry: collects garbage */
+    int make_finisher;      /* registry: a function of lua/gateway/chain.lua */
+    int make_job;           /* registry: a function of lua/gateway/chain.lua */
+    int finisher;           /* state->anchors: the coroutine that runs finalizers (script/finally.h); LUA_NOREF: none yet */
+    bool finishing;         /* they run */
+    gw_loser jobs_lost;     /* once timers have begun */
+    struct gw_job *jobs;    /* the script's timers (script/every.h) */
+    uint32_t job_count;
+    gw_lua_waits waits;              /* what scripts wait through (script/waits.h) */
+    gw_slab wait_slab, waiting_slab; /* of script/wait.c */
     /* guard.c */
     gw_list code;                     /* of gw_code_area: LuaJIT's machine code */
     int64_t budget;                   /* ns of CPU for one entry */

@@ -1,8 +1,11 @@
 #include "script/task.h"
 #include "gateway/exchange.h"
 #include "script/guard.h"
+#include "script/every.h"
+#include "script/finally.h"
 #include "script/remake.h"
 #include "script/report.h"
+#include "script/wait.h"
 #include <lauxlib.h>
 #include <stdlib.h>
 
@@ -23,13 +26,32 @@ static int misuse(lua_State *L, const char *message)
     return lua_error(L);
 }
 
+/* The task that runs, if it may leave here. */
 static gw_task *running_task(lua_State *L)
 {
-    const gw_state *s = gw_state_called(L);
+    gw_state *s = gw_state_called(L);
     gw_task *t = s->running;
-    if (gw_unlikely(!t || t->co != L))
-        misuse(L, "next() and request:body() can be called only by the middleware's own coroutine, not inside another");
+    if (gw_unlikely(!t || s->finishing))
+        misuse(L, s->finishing ? "a finalizer (request:finally) runs when its request is over: it cannot wait"
+                               : "there is nothing to wait for while the script loads");
     return t;
+}
+
+static void check_yieldable(lua_State *L, const char *what)
+{
+    if (gw_likely(lua_isyieldable(L)))
+        return;
+    lua_pushfstring(L, "%s cannot be called from here: a function of C (table.sort, string.gsub, ...) stands in between", what);
+    misuse(L, lua_tostring(L, -1));
+}
+
+static char token; /* known by its address */
+
+/* Inside of a coroutine of the script's own: to who resumed it, with the token. */
+static int pass_down(lua_State *L)
+{
+    lua_pushlightuserdata(L, &token);
+    return lua_yield(L, 1);
 }
 
 static int task_park(lua_State *L)
@@ -41,8 +63,18 @@ static int task_park(lua_State *L)
 static int task_next(lua_State *L)
 {
     gw_task *t = running_task(L);
+    if (gw_unlikely(t->job != NULL))
+        return misuse(L, "next() belongs to a request: a timer has none");
     if (gw_unlikely(t->view.forwarded))
         return misuse(L, "next() was called a second time: the request has been forwarded already");
+    if (gw_unlikely(t->co != L)) {
+        if (t->state->waits.parallel)
+            return misuse(L, "next() cannot be called inside of gateway.all: call it before or after");
+        check_yieldable(L, "next()");
+        t->view.forwarded = 1;
+        t->wants_next = true;
+        return pass_down(L);
+    }
     t->view.forwarded = 1;
     t->at = GW_TASK_NEXT;
     return lua_yield(L, 0);
@@ -50,7 +82,12 @@ static int task_next(lua_State *L)
 
 static int task_wait(lua_State *L)
 {
-    running_task(L)->at = GW_TASK_WAITING;
+    gw_task *t = running_task(L);
+    check_yieldable(L, "what waits");
+    if (t->co != L)
+        return pass_down(L);
+    t->at = t->wants_next ? GW_TASK_NEXT : GW_TASK_WAITING;
+    t->wants_next = false;
     return lua_yield(L, 0);
 }
 
@@ -95,9 +132,10 @@ void gw_script_push_anchored(lua_State *L, const gw_state *s, int reference)
 }
 
 /* The coroutine is never run again; the collector takes it, and the task with it as soon as no script holds the request. */
-static void drop(gw_task *t)
+void gw_task_drop(gw_task *t)
 {
     lua_State *L = t->state->L;
+    gw_task_waits_no_more(t);
     t->view.exchange = NULL;
     t->co = NULL;
     lua_rawgeti(L, LUA_REGISTRYINDEX, t->state->anchors);
@@ -128,23 +166,43 @@ static gw_task *take(gw_state *s, uint32_t chain)
         s->running = NULL;
         if (status == LUA_YIELD && t->at == GW_TASK_PARKED)
             return t;
-        drop(t);
+        gw_task_drop(t);
     } else
         lua_pop(s->L, 1);
     return NULL;
 }
 
-static void give(gw_task *t)
+void gw_task_give(gw_task *t)
 {
     gw_chain *c = t->chain;
+    gw_task_waits_no_more(t);
     t->view.exchange = NULL;
     if (c->free_count >= GW_TASKS_KEPT) {
-        drop(t);
+        gw_task_drop(t);
         return;
     }
     t->next = c->free;
     c->free = t;
     c->free_count++;
+}
+
+/* ---- the end of a task's work for an exchange: but who has finalizers is kept until the exchange ends (finally.c) ---- */
+
+static void give(gw_task *t, const gw_exchange *x)
+{
+    if (gw_unlikely(x->finals != NULL))
+        gw_waiting_clear(t->waiting);
+    else
+        gw_task_give(t);
+}
+
+static void drop(gw_task *t, const gw_exchange *x)
+{
+    if (gw_unlikely(x->finals != NULL)) {
+        gw_waiting_clear(t->waiting);
+        t->at = GW_TASK_DROPPED;
+    } else
+        gw_task_drop(t);
 }
 
 /* ---- running ---- */
@@ -189,11 +247,13 @@ static enum gw_chain_verdict failed(gw_task *t, gw_exchange *x, int status)
 {
     gw_state *s = t->state;
     x->task = NULL;
+    s->waits.parallel = 0;
+    t->wants_next = false;
     if (gw_guard_overran(s) > 0)
         gw_script_report_overrun(s, x, false);
     gw_script_report(t, x, status);
     if (gw_likely(s->L)) /* what explains an error is a script's, too, and may run away */
-        drop(t);
+        drop(t, x);
     return GW_CHAIN_FAILED;
 }
 
@@ -228,9 +288,9 @@ static enum gw_chain_verdict run(gw_task *t, gw_exchange *x, int arguments)
             return GW_CHAIN_FORWARD_ONLY;
         s->running = NULL;
         if (gw_likely(status == LUA_YIELD && t->at == GW_TASK_PARKED))
-            give(t);
+            give(t, x);
         else
-            drop(t);
+            drop(t, x);
         return GW_CHAIN_FORWARD_ONLY;
     case GW_TASK_WAITING:
         x->task = t;
@@ -238,7 +298,7 @@ static enum gw_chain_verdict run(gw_task *t, gw_exchange *x, int arguments)
     case GW_TASK_PARKED: {
         enum gw_chain_verdict verdict = t->view.verdict == GW_LUA_PASS ? GW_CHAIN_PASS : GW_CHAIN_RESPOND;
         x->task = NULL;
-        give(t);
+        give(t, x);
         return verdict;
     }
     default: /* the script called coroutine.yield itself */
@@ -304,7 +364,7 @@ static void cancel(gw_exchange *x)
     gw_task *t = x->task;
     x->task = NULL;
     if (t != &lost_task && t != &waiting_task)
-        drop(t);
+        drop(t, x);
 }
 
 /* ---- a state that is given up ---- */
@@ -337,7 +397,7 @@ void gw_script_wake_waiting(gw_state *s)
     }
 }
 
-const gw_chain_ops gw_script_chain_ops = {.start = start, .resume = resume, .cancel = cancel};
+const gw_chain_ops gw_script_chain_ops = {.start = start, .resume = resume, .cancel = cancel, .finish = gw_script_finish};
 
 /* ---- readying a state ---- */
 
@@ -350,6 +410,11 @@ static void push_leave(lua_State *L, gw_state *s, lua_CFunction f)
 {
     lua_pushlightuserdata(L, s);
     lua_pushcclosure(L, f, 1);
+}
+
+void gw_push_wait(lua_State *L, gw_state *s)
+{
+    push_leave(L, s, task_wait);
 }
 
 static int prepare(lua_State *L)
@@ -367,6 +432,8 @@ static int prepare(lua_State *L)
     lua_rawgeti(L, LUA_REGISTRYINDEX, p->results);
     lua_rawgeti(L, -1, GW_RESULT_CHAINS);
     lua_remove(L, -2);
+    lua_getfield(L, -1, "timers");
+    gw_jobs_take(L, s);
     for (uint32_t i = 0; i < s->chain_count; i++) {
         lua_rawgeti(L, -1, (int)i + 1);
         lua_getfield(L, -1, "use");
@@ -375,8 +442,13 @@ static int prepare(lua_State *L)
     }
     push_leave(L, s, task_park);
     push_leave(L, s, task_next);
-    push_leave(L, s, task_wait);
-    lua_call(L, 4, 2); /* (chains, park, next, wait) -> make, explain */
+    gw_push_wait(L, s);
+    lua_pushlightuserdata(L, &s->waits);
+    lua_pushlightuserdata(L, &token);
+    lua_call(L, 6, 4); /* (chains, park, next, wait, waits, token) -> make, explain, make_finisher, make_job */
+    s->make_job = luaL_ref(L, LUA_REGISTRYINDEX);
+    s->make_finisher = luaL_ref(L, LUA_REGISTRYINDEX);
+    s->finisher = LUA_NOREF;
     s->explain = luaL_ref(L, LUA_REGISTRYINDEX);
     s->make_task = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_createtable(L, 64, 0);
@@ -397,11 +469,14 @@ int gw_script_prepare(gw_state *s, gw_generation *g, int results)
     lua_rawgeti(s->L, LUA_REGISTRYINDEX, results);
     lua_rawgeti(s->L, -1, GW_RESULT_CHAINS);
     size_t count = lua_istable(s->L, -1) ? lua_objlen(s->L, -1) : 0;
-    lua_pop(s->L, 2);
-    if (count == 0)
+    lua_pushliteral(s->L, "timers");
+    lua_rawget(s->L, -2);
+    bool timers = lua_istable(s->L, -1) && lua_objlen(s->L, -1) > 0;
+    lua_pop(s->L, 3);
+    if (count == 0 && !timers)
         return GW_NOTFOUND;
     s->generation = g;
-    s->chains = calloc(count, sizeof *s->chains);
+    s->chains = calloc(count ? count : 1, sizeof *s->chains);
     if (!s->chains)
         return GW_NOMEM;
     s->chain_count = (uint32_t)count;

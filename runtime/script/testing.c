@@ -7,6 +7,7 @@
 #include "script/guard.h"
 #include "script/task.h"
 #include "script/testing_parts.h"
+#include "script/wait.h"
 #include "script/yaml.h"
 #include <dlfcn.h>
 #include <lauxlib.h>
@@ -33,13 +34,13 @@ static gw_state *state_adopt(lua_State *L)
         return NULL;
     memset(k, 0, sizeof *k);
     gw_state *s = &k->s;
-    gw_list_init(&s->losers);
     gw_list_init(&s->lent);
     gw_list_init(&s->code);
     s->adopted = true;
     s->holder.collected = true;
     s->most = SIZE_MAX;
     s->make_task = s->explain = s->collect = s->anchors = LUA_NOREF;
+    gw_waits_init(s);
     s->L = lua_newthread(L);
     k->thread = luaL_ref(L, LUA_REGISTRYINDEX);
     return s;
@@ -57,6 +58,7 @@ static void state_give(gw_state *s)
     luaL_unref(L, LUA_REGISTRYINDEX, k->thread);
     gw_lua_holder_clear(&s->holder);
     gw_read_list_clear(&s->files);
+    gw_waits_clear(s);
     free(s->chains);
     memset(s, 0, sizeof *s);
     s->adopted = true;
@@ -300,6 +302,7 @@ static int app_load(lua_State *L)
         gw_prober_follow(a->prober, g);
         gw_generation_adopt(g, a->ring);
         atomic_store(&a->current, g);
+        gw_engine_begin(&a->engine, g);
     } else if (g) {
         drop_generation(a);
     }
