@@ -111,8 +111,12 @@ end
 --- null, where Lua's nil would leave a hole.
 json.null = setmetatable({}, { __tostring = function() return "null" end })
 
---- An empty table is written as {}; one made by this as [].
+-- An empty table is written as {}; one with this metatable as [].
 json.array_metatable = {}
+
+--- A list that is written as [] even while it is empty.
+---@param list? any[]
+---@return any[]
 function json.array(list)
   return setmetatable(list or {}, json.array_metatable)
 end
