@@ -3,6 +3,6 @@ max_line_length = 140
 self = false -- methods may leave it unused
 codes = true
 cache = false
-exclude_files = { "build" }
+exclude_files = { "build", "spec/golden" }
 
 files["spec"] = { std = "+busted" }

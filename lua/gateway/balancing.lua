@@ -75,9 +75,10 @@ local function options_of(word, given, fields, more)
 end
 
 -- The place of an endpoint; raises at the line of who called the method.
-local function unknown(word, endpoint, at)
-  if type(endpoint) ~= "string" then error(("%s: expected an endpoint's name, found %s"):format(word, check.describe(endpoint)), 3) end
-  error(("%s: %s"):format(word, check.unknown("endpoint", endpoint, at)), 3)
+local function unknown(word, endpoint, at, level)
+  level = level or 3
+  if type(endpoint) ~= "string" then error(("%s: expected an endpoint's name, found %s"):format(word, check.describe(endpoint)), level) end
+  error(("%s: %s"):format(word, check.unknown("endpoint", endpoint, at)), level)
 end
 
 -- ---- health ----
@@ -112,7 +113,7 @@ end
 
 local function result(self, record, endpoint, ok, call)
   local place = self.at[endpoint]
-  if not place then unknown(call, endpoint, self.at) end
+  if not place then unknown(call, endpoint, self.at, 4) end
   if type(ok) ~= "boolean" then error(("%s: ok: expected true or false, found %s"):format(call, check.describe(ok)), 3) end
   if self.now then set_time(self) end
   local event

@@ -250,6 +250,16 @@ function check.fields(given, fields, path, report, word)
   return out
 end
 
+--- The keys of a table in an order that does not depend on chance.
+---@param value table
+---@return any[]
+function check.names(value)
+  local out = {}
+  for key in pairs(value) do out[#out + 1] = key end
+  table.sort(out, function(a, b) return tostring(a) < tostring(b) end)
+  return out
+end
+
 --- A deep copy of plain data, so that a default is never shared.
 function check.copy(value)
   if type(value) ~= "table" or getmetatable(value) then return value end

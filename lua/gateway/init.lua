@@ -61,7 +61,7 @@ local by_hand = {
 -- Whole modules, which need the gateway's C as well.
 local modules = { crypto = true, base64 = true, json = true, json_schema = true }
 
-return setmetatable(gateway, {
+setmetatable(gateway, {
   __index = function(_, name)
     if by_hand[name] then
       local value = require("gateway." .. by_hand[name])[name]
@@ -80,6 +80,14 @@ return setmetatable(gateway, {
     end
     error("gateway: " .. check.unknown("name", name, known), 2)
   end,
-  lazy = { by_hand, modules }, -- for types.lua, which names everything
-  __newindex = function(_, name) error(("gateway.%s cannot be set"):format(tostring(name)), 2) end,
+})
+
+-- What scripts get is empty itself, so that setting anything is seen: gateway.timeouts = { ... } would look as if it did something.
+return setmetatable({}, {
+  __index = gateway,
+  __newindex = function(_, name)
+    local call = type(name) == "string" and type(rawget(gateway, name)) == "function"
+    error(("gateway.%s cannot be set%s"):format(tostring(name), call and (": it is called, gateway.%s(...)"):format(name) or ""), 2)
+  end,
+  names = { gateway, by_hand, modules }, -- for types.lua
 })

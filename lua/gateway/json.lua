@@ -48,7 +48,7 @@ end
 local encode
 
 local function encode_table(value, depth, out)
-  if depth > 64 then error("gateway.respond: the table is nested more than 64 deep, or contains itself", 0) end
+  if depth > 64 then error("JSON: the table is nested more than 64 deep, or contains itself", 0) end
   local count = #value
   if count > 0 then
     local keys = 0
@@ -121,13 +121,19 @@ function json.array(list)
   return setmetatable(list or {}, json.array_metatable)
 end
 
---- The JSON text of a value. Raises a message (without position) for what JSON cannot say.
----@param value any
----@return string
-function json.encode(value)
+local function write(value)
   local out = {}
   encode(value, 0, out)
   return table.concat(out)
+end
+
+--- The JSON text of a value. Raises, at the caller's line, what JSON cannot say.
+---@param value any
+---@return string
+function json.encode(value)
+  local good, result = pcall(write, value)
+  if not good then error(result, 2) end
+  return result
 end
 
 -- ---- reading ----

@@ -59,12 +59,12 @@ local function plugin_of(item, source)
       made = plugin.plugin(item)
     elseif type(item) == "table" and (item.rate_limit ~= nil or item.concurrency_limit ~= nil) then
       local word = item.rate_limit ~= nil and "rate_limit" or "concurrency_limit"
-      for key in pairs(item) do
+      for _, key in ipairs(check.names(item)) do
         if key ~= word then spec.problem("use: " .. check.unknown("option", key, { [word] = true })) end
       end
       made = limit[word](item[word])
     elseif type(item) == "table" and type(item.plugin) == "string" then
-      for key in pairs(item) do
+      for _, key in ipairs(check.names(item)) do
         if key ~= "plugin" and key ~= "config" then
           spec.problem("use: " .. check.unknown("option", key, { plugin = true, config = true }))
         end
@@ -118,6 +118,7 @@ local made_of = {
       }, "", spec.reporter(("to: split[%d]"):format(i)))
       if good and good.to ~= nil then arms[#arms + 1] = { target_of(good.to), weight = good.weight } end
     end
+    if #arms == 0 and #given > 0 then return nil end -- what is wrong with them has been said
     return respond.split(arms)
   end,
 }
@@ -137,7 +138,8 @@ end
 local function header_texts(headers, where, file)
   if type(headers) ~= "table" then return headers end
   local out = {}
-  for name, value in pairs(headers) do
+  for _, name in ipairs(check.names(headers)) do
+    local value = headers[name]
     if type(value) == "number" and value % 1 == 0 and file.says(headers, name, ("%d"):format(value)) then
       value = ("%d"):format(value)
     elseif type(value) == "number" or type(value) == "boolean" then
@@ -169,6 +171,7 @@ local function plain_route(item, file)
     spec.problem(("%s: path: expected a prefix, with '/*' or '*' at its end at most, found %s"):format(where, check.describe(good.path)))
     return
   elseif #good.backends == 0 then
+    if #given.backends > 0 then return end -- what is wrong with them has been said
     spec.problem(("%s: backends: expected at least one, found an empty list"):format(where))
     return
   end
@@ -235,6 +238,10 @@ local function upstreams(map, file, source)
       end
       if endpoints ~= nil and not check.is_list(endpoints) then
         spec.problem(("upstream %s: expected a list of endpoints, found %s"):format(check.describe(name), check.describe(endpoints)))
+        if upstream.name_good(name) then
+          upstream.make(name, spec.where()) -- so that nobody is told that it is unknown
+          return
+        end
         endpoints = nil
       end
       for i, item in ipairs(endpoints or {}) do
@@ -312,7 +319,7 @@ function load.load(path)
   end
   local file = reader(full, text, lines)
   if type(tree) ~= "table" or (#tree > 0) then
-    spec.problem("expected a map with names such as upstreams and routes, found " .. check.describe(tree), full)
+    spec.problem("expected a map with names such as upstreams and routes, found " .. check.describe(tree), file.source(tree))
     return
   end
   local before = spec.state.locate

@@ -93,7 +93,8 @@ local function headers_class(side, what)
       value = tostring(value)
       status = C.gw_lua_header_set(view, side, name, #name, value, #value)
     elseif type(value) == "table" then
-      return set_list(view, name, value)
+      set_list(view, name, value) -- no tail call: errors count levels
+      return
     else
       status = INVALID
     end

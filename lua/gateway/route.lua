@@ -39,7 +39,8 @@ local function middleware_of(item, where, report)
   if type(item) == "table" and not getmetatable(item) and #item > 0 then
     report(("%s: expected a function (function(request, next) ... end) or a plugin, found a table: write the list flat"):format(where))
   else
-    report(("%s: expected a function (function(request, next) ... end) or a plugin, found %s"):format(where, check.describe(item)))
+    local hint = type(item) == "string" and (": write gateway.plugin %s"):format(check.describe(item)) or ""
+    report(("%s: expected a function (function(request, next) ... end) or a plugin, found %s%s"):format(where, check.describe(item), hint))
   end
   return nil
 end
@@ -54,7 +55,7 @@ local function middlewares_of(given, path, report)
     return out
   end
   local most = 0
-  for key in pairs(given) do
+  for _, key in ipairs(check.names(given)) do
     if type(key) == "number" then
       most = math.max(most, key)
     else
@@ -147,7 +148,8 @@ local function target_of(to, where, report, nested)
   end
   local found = check.describe(to)
   if type(to) == "function" and nested then found = "a function" end
-  report(("%s: expected an upstream, a response%s, found %s"):format(where, nested and "" or ", a split or a function", found))
+  local wanted = nested and "an upstream or a response" or "an upstream, a response, a split or a function"
+  report(("%s: expected %s, found %s"):format(where, wanted, found))
   return nil
 end
 

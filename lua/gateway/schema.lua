@@ -253,7 +253,8 @@ local function present_names(value, d, path, context)
 end
 
 local function read_record(value, d, path, context, parent, key)
-  if type(value) ~= "table" or getmetatable(value) or (#value > 0 and d.order) then
+  local positions = type(value) == "table" and #value > 0 and d.order
+  if type(value) ~= "table" or getmetatable(value) or (positions and check.is_list(value)) then
     return refuse(path, d, value, context, parent, key)
   end
   if not d.order then return check.copy(value) end -- no fields are named: any table

@@ -35,7 +35,7 @@ function spec.where()
   for level = 2, 60 do
     local info = debug.getinfo(level, "Sl")
     if not info then break end
-    if info.what ~= "C" and info.source:sub(1, #library) ~= library then
+    if info.what ~= "C" and info.source ~= "=driver" and info.source:sub(1, #library) ~= library then -- driver: see chain.lua
       if info.currentline and info.currentline > 0 then return ("%s:%d"):format(info.source:gsub("^[@=]", ""), info.currentline) end
       outermost = outermost or info.source:gsub("^[@=]", "")
     end

@@ -280,14 +280,15 @@ local function concurrency_of(value, report)
     local good = check.fields(value, adaptive_fields, "concurrency", report)
     local least, most = good.least or 1, good.most or 1000
     if least > most then report(("concurrency.least: expected at most %s, the most, found %s"):format(most, least)) end
-    if good.initial and (good.initial < least or good.initial > most) then
+    if good.initial and least <= most and (good.initial < least or good.initial > most) then
       report(("concurrency.initial: expected from %s to %s, found %s"):format(least, most, good.initial))
     end
     return { adaptive = good }
   end
   local most = type(value) == "number" and check.value(value, count, "concurrency", report)
   if type(value) ~= "number" then
-    report("concurrency: expected a whole number, \"adaptive\" or the settings of an adaptive limit, found " .. check.describe(value))
+    report(('concurrency: expected a whole number, "adaptive" or the settings of an adaptive limit, found %s%s'):format(
+      check.describe(value), check.nearest(value, { "adaptive" }) and ' (did you mean "adaptive"?)' or ""))
   end
   return most and { most = most } or nil
 end
@@ -306,7 +307,7 @@ local function hash_on_of(value, report)
   local kind = type(value) == "string" and value:match("^[^:]*")
   local near = kind and check.nearest(kind, { "ip", "path", "header", "cookie", "query" })
   report(("hash_on: expected \"ip\", \"path\", \"header:NAME\", \"cookie:NAME\", \"query:NAME\" or a function, found %s%s"):format(
-    check.describe(value), near and near ~= kind and (" (did you mean %q?)"):format(near) or ""))
+    check.describe(value), near and near ~= kind and (" (did you mean %q?)"):format(near .. value:sub(#kind + 1)) or ""))
   return nil
 end
 
@@ -368,7 +369,9 @@ function traffic.key(request, f)
   if type(value) == "string" then
     traffic.tell(request, value)
   elseif value ~= nil then
-    error("hash_on: the function returned " .. check.describe(value) .. ": expected a string, a number or nil", 0)
+    local info = debug.getinfo(f, "S")
+    error(("hash_on: the function at %s:%d returned %s: expected a string, a number or nil"):format((info.source:gsub("^[@=]", "")),
+      info.linedefined, check.describe(value)), 0)
   end
 end
 

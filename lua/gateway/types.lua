@@ -242,9 +242,9 @@ function types.text(files, read)
   table.sort(files)
   local found = read_library(files, read)
   local public, missing = {}, {}
-  local names, seen = sorted_keys(gateway), {}
-  for _, lazy in ipairs(getmetatable(gateway).lazy) do
-    for name in pairs(lazy) do names[#names + 1] = name end
+  local names, seen = {}, {}
+  for _, list in ipairs(getmetatable(gateway).names) do
+    for _, name in ipairs(sorted_keys(list)) do names[#names + 1] = name end
   end
   table.sort(names)
   for _, name in ipairs(names) do

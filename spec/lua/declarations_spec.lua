@@ -42,7 +42,7 @@ local wrong = {
   { 'gateway.upstream "u" { "a:1", hash_on = "ip" }',
     'upstream "u": hash_on: expected only with balance = "hash" or "maglev", found balance = "round_robin"' },
   { 'gateway.upstream "u" { "a:1", balance = "hash", hash_on = "heder:x" }', 'upstream "u": hash_on: expected "ip", "path", '
-    .. '"header:NAME", "cookie:NAME", "query:NAME" or a function, found "heder:x" (did you mean "header"?)' },
+    .. '"header:NAME", "cookie:NAME", "query:NAME" or a function, found "heder:x" (did you mean "header:x"?)' },
   { 'gateway.upstream "u" { "a:1", balance = "hash", hash_on = "header:" }', 'upstream "u": hash_on: expected "ip", "path", '
     .. '"header:NAME", "cookie:NAME", "query:NAME" or a function, found "header:"' },
   { 'gateway.upstream "u" { "a:1", balance = "hash", load_factor = 1 }',
@@ -139,7 +139,7 @@ local wrong = {
   { U .. 'gateway.route "/a" { to = "usr" }', 'route "/a": to: unknown upstream "usr"; known: u' },
   { 'gateway.route "/a" { to = "usr" }', 'route "/a": to: unknown upstream "usr": none is declared' },
   { 'gateway.route "/a" { to = 5 }', 'route "/a": to: expected an upstream, a response, a split or a function, found 5' },
-  { 'gateway.route "/a" { to = gateway.split { print } }', 'route "/a": to: arm 1: expected an upstream, a response, found a function' },
+  { 'gateway.route "/a" { to = gateway.split { print } }', 'route "/a": to: arm 1: expected an upstream or a response, found a function' },
   { "gateway.use(5)", "gateway.use: expected a list of functions and plugins, found 5" },
   -- answers
   { "gateway.respond(99)", "gateway.respond: expected a status from 200 to 599, found 99" },

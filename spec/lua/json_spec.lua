@@ -34,6 +34,6 @@ describe("json", function()
     assert.has_error(function() json.encode { [true] = 1 } end, "JSON: expected strings or numbers as keys, found a boolean")
     local loop = {}
     loop.a = loop
-    assert.has_error(function() json.encode(loop) end, "gateway.respond: the table is nested more than 64 deep, or contains itself")
+    assert.has_error(function() json.encode(loop) end, "JSON: the table is nested more than 64 deep, or contains itself")
   end)
 end)

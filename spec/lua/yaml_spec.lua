@@ -63,8 +63,7 @@ routes:
       ':2: route "/a/*/b": path: expected a prefix, with \'/*\' or \'*\' at its end at most, found "/a/*/b"' },
     { "- path: /a\n    backends: []", ':2: route "/a": backends: expected at least one, found an empty list' },
     { "- path: /a\n    backends: a:1", ':2: route "/a": backends: expected a list, found "a:1"' },
-    { "- path: /a\n    backends: [5]", ':2: route "/a": backends[1]: expected a string, found 5',
-      ':2: route "/a": backends: expected at least one, found an empty list' },
+    { "- path: /a\n    backends: [5]", ':2: route "/a": backends[1]: expected a string, found 5' },
     { "- backends: [a:1]", ':2: route nothing: option "path" is required: expected a string, found nothing' },
     { "- path: /a\n    hedaers: { A: b }\n    backends: [a:1]", ':2: route "/a": unknown option "hedaers" (did you mean "headers"?)' },
     { "- path: /a\n    headers: { A: 2.0 }\n    backends: [a:1]", ':2: route "/a": headers.A: expected text, found 2: put it in quotes' },
@@ -130,7 +129,7 @@ routes:
 
   local wrong = {
     { "rotues: []", ':1: unknown name "rotues" (did you mean "routes"?)' },
-    { "- a", ": expected a map with names such as upstreams and routes, found a table" },
+    { "- a", ":1: expected a map with names such as upstreams and routes, found a table" },
     { "a: [", nil },
     { "limits: 5", ":1: gateway.limits: expected a table of options, found 5" },
     { "listen: 5", ':1: gateway.listen: expected an address such as "0.0.0.0:8080" or "unix:/run/gateway.sock", found 5' },

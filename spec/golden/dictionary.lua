@@ -1,0 +1,18 @@
+gateway.listen "a:1"
+try(function() gateway.shared(5) end)
+try(function() gateway.shared "a b" end)
+try(function() gateway.shared("small", { size = 5, szie = 1 }) end)
+local d = gateway.shared "d"
+try(function() d.get "x" end)
+try(function() d:get {} end)
+try(function() d:set("x", nil) end)
+try(function() d:set("x", {}) end)
+try(function() d:set("x", 1, "never") end)
+try(function() d:set("x", 1, 0) end)
+try(function() d:update("x", 5) end)
+try(function() d:update("x", function() return {} end) end)
+try(function() d:incr("x", "y") end)
+try(function() d:incr("x", 1, "y") end)
+try(function() d:lock "x" end)
+try(function() d:unlock("x", "y") end)
+try(function() d:gett "x" end)

@@ -1,0 +1,1 @@
+return { name = "mirror", new = function() return print end, schema = { to = "upstream" } }

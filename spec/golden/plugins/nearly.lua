@@ -1,0 +1,1 @@
+return { name = "nearly", new = function() return print end, schema = { header = "string" } }
