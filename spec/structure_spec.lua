@@ -108,7 +108,7 @@ describe("the tree", function()
     for _, top in ipairs { "runtime", "lua", "plugins", "examples", "spec", "cmake" } do
       local _, folders = walk(top)
       for _, folder in ipairs(folders) do
-        -- The corpus is data, a folder for each fuzz entry, and so are the plugins of the golden scripts; lua/ holds nothing but the library's folder.
+        -- The corpus is data, a folder for each fuzz entry, and so are the golden scripts' plugins.
         if not folder:find("^spec/corpus/") and not folder:find("^spec/golden/") and not io.open(folder .. "/README.md") then
           faults[#faults + 1] = folder .. " has no README.md"
         end

@@ -9,3 +9,5 @@ for i = 1, 17 do many[i] = "X-" .. i end
 gateway.access_log { response_headers = many }
 try(function() gateway.timeouts = { idle = 5 } end)
 try(function() gateway.anything = 5 end)
+gateway.tracing(5)
+gateway.tracing { headers = { ["a b"] = "x", Host = "y", ["X-Key"] = "a\nb" }, ratio = 2 }
