@@ -19,8 +19,8 @@ typedef struct gw_counters { /* written by the worker only, read by anyone (rela
         upstream_connects, upstream_reused, upstream_errors, retries, bytes_in, bytes_out, client_aborts, out_of_memory, upgrades;
     uint64_t retries_refused /* by the budget */, hedges, breaker_refused /* picks */, concurrency_refused,
         ejected /* endpoints */, breaker_opened /* again, too */, breaker_closed;
-    uint64_t lua_overran /* entries that were stopped for running too long */, lua_states_lost,
-        lua_states_made /* in their place */;
+    uint64_t lua_errors /* that ended a request's chain */, lua_overran /* entries that were stopped for running too long */,
+        lua_states_lost, lua_states_made /* in their place */;
 } gw_counters;
 
 typedef struct gw_engine {

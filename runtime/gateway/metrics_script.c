@@ -97,13 +97,14 @@ gw_script_metric *gw_script_metric_open(const gw_script_shape *shape, bool share
     gw_script_metric *m = NULL;
     for (gw_list *at = registry.next; at != &registry && !m; at = at->next) {
         gw_script_metric *one = gw_container_of(at, gw_script_metric, link);
-        if (one->workers == gw_registry_workers() && shape_equal(&one->shape, shape))
+        if (one->workers == gw_registry_workers() && one->scope == gw_registry_scope() && shape_equal(&one->shape, shape))
             m = one;
     }
     if (m) {
         m->references++;
     } else if ((m = metric_new(shape, gw_registry_workers())) != NULL) {
         m->listed = true;
+        m->scope = gw_registry_scope();
         gw_list_push_back(&registry, &m->link);
     }
     pthread_mutex_unlock(&registry_lock);

@@ -49,6 +49,7 @@ typedef struct gw_script_metric {
     gw_script_shape shape;
     uint32_t references; /* under the registry's mutex */
     bool listed;         /* in the registry: others may find it */
+    uint32_t scope;      /* gw_registry_enter */
     uint32_t workers, cell_sets, stride /* doubles of a series */, slot_mask;
     gw_list link;
     _Atomic uint32_t *slots;

@@ -115,6 +115,26 @@ static void write_workers(gw_page *p, const gw_supervisor *s)
         gw_worker_lag_write(s->workers[i], p);
 }
 
+static void write_lua(gw_page *p, const gw_supervisor *s)
+{
+    FAMILY(p, "gateway_lua_memory_bytes", GAUGE, "Memory of each worker's Lua state, looked at twice a second.");
+    for (uint32_t i = 0; i < s->worker_count; i++) {
+        char bytes[32];
+        gw_text labels = gw_text_on(bytes, sizeof bytes);
+        gw_text_printf(&labels, "worker=\"%u\"", i);
+        gw_page_u64(p, gw_text_done(&labels), __atomic_load_n(&s->workers[i]->lua_bytes, __ATOMIC_RELAXED));
+    }
+    FAMILY(p, "gateway_lua_errors", COUNTER, "Requests whose chain ended in an error of the script's.");
+    gw_page_u64(p, GW_NO_SLICE, SUM(s, lua_errors));
+    FAMILY(p, "gateway_lua_runaways", COUNTER, "Times a script was stopped because it ran for too long.");
+    gw_page_u64(p, GW_NO_SLICE, SUM(s, lua_overran));
+    FAMILY(p, "gateway_lua_states_lost", COUNTER,
+           "Lua states given up because the script in them could not be stopped otherwise.");
+    gw_page_u64(p, GW_NO_SLICE, SUM(s, lua_states_lost));
+    FAMILY(p, "gateway_lua_states_made", COUNTER, "Lua states made in place of those that were lost.");
+    gw_page_u64(p, GW_NO_SLICE, SUM(s, lua_states_made));
+}
+
 /* ---- generations and reloads ---- */
 
 static void write_generations(gw_page *p, const gw_supervisor *s)
@@ -151,6 +171,7 @@ char *gw_metrics_page(gw_supervisor *s, bool openmetrics, size_t *len)
     gw_metrics_write(&p, s->live ? s->live->g : NULL, now);
     gw_metrics_shared(&p, s->live ? s->live->g : NULL);
     write_workers(&p, s);
+    write_lua(&p, s);
     write_generations(&p, s);
     gw_metrics_process(&p, s->started_at);
     gw_page_end(&p);

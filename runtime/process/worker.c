@@ -5,6 +5,7 @@
 #include "gateway/metrics_text.h"
 #include "net/signals.h"
 #include "process/supervisor.h"
+#include "script/script.h"
 #include <stdlib.h>
 
 #define TICK_SECONDS 0.5
@@ -19,6 +20,9 @@ static void on_tick(gw_ticker *t)
     int64_t late = gw_clock_monotonic_ns() - w->tick_due;
     if (w->tick_due) /* the first only sets the time */
         gw_histogram_observe(&w->lag, late > 0 ? (double)late / 1e9 : 0);
+    const gw_generation *g = atomic_load_explicit(w->engine.current, memory_order_acquire);
+    if (g)
+        __atomic_store_n(&w->lua_bytes, gw_script_memory(g->worker[w->engine.index].script), __ATOMIC_RELAXED);
     gw_ticker_stop(t); /* begun anew each time: those that were missed are not made up for */
     w->tick_due = (int64_t)((gw_loop_now(w->loop) + TICK_SECONDS) * 1e9);
     gw_ticker_start(w->loop, t, TICK_SECONDS, on_tick);

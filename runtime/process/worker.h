@@ -25,10 +25,11 @@ typedef struct gw_worker {
     bool running; /* the thread was started and not joined; the control thread's */
     bool drain_begun, told_idle, told_out_of_files;
     struct gw_supervisor *supervisor;
-    gw_ticker ticker; /* runs twice a second while it serves */
-    int64_t tick_due; /* ns */
-    gw_histogram lag; /* how late it was; written here, read by scrapes (relaxed) */
-    gw_remake remake; /* Lua states made anew: remaking.c */
+    gw_ticker ticker;   /* runs twice a second while it serves */
+    int64_t tick_due;   /* ns */
+    uint64_t lua_bytes; /* in the Lua state of the generation that serves, as of the last tick; read as `lag` is */
+    gw_histogram lag;   /* how late it was; written here, read by scrapes (relaxed) */
+    gw_remake remake;   /* Lua states made anew: remaking.c */
     struct gw_worker *next_remake;
     gw_mail drain, stop; /* to the worker, once each */
     gw_mail idle, ended; /* to the supervisor, once each */

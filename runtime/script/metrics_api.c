@@ -2,6 +2,8 @@
 #include "script/api.h"
 #include "gateway/metrics_script.h"
 #include "gateway/metrics_text.h"
+#include "script/script.h"
+#include "script/state.h"
 #include <stdlib.h>
 
 static void release_metric(void *metric)
@@ -63,6 +65,12 @@ double gw_lua_metric_dropped(gw_lua_metric *m)
 {
     const gw_script_metric *metric = m->metric;
     return (double)atomic_load_explicit(&metric->dropped, memory_order_relaxed);
+}
+
+uint64_t gw_script_memory(const void *script)
+{
+    const gw_state *s = script;
+    return s ? s->used : 0;
 }
 
 /* ---- for tests ---- */

@@ -108,6 +108,8 @@ static void report(lua_State *co, gw_task *t, gw_exchange *x, int status)
     struct explaining e = {.co = co, .t = t, .x = x, .status = status};
     gw_state *s = t->state;
     lua_State *L = s->L;
+    gw_counters *c = &s->engine->counters;
+    __atomic_store_n(&c->lua_errors, c->lua_errors + 1, __ATOMIC_RELAXED);
     bool memory = status == LUA_ERRMEM || s->refused;
     int explained = memory ? LUA_ERRMEM : gw_guard_cpcall(s, explain, &e);
     if (explained == GW_GUARD_ABANDONED)

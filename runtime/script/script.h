@@ -23,6 +23,9 @@ void gw_script_print_routes(const gw_generation *g, void *file);
  * was wrong. */
 bool gw_script_command(const char *module, const char *word, char **text);
 
+/* Bytes of Lua memory in a worker's state (NULL: it has none). On that worker's thread. */
+uint64_t gw_script_memory(const void *script);
+
 /* What watching needs when a load was refused and there is no generation: the files that the last load read, NULL-ended; valid until
  * the next load. */
 const char *const *gw_script_last_files(void);

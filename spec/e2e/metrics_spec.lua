@@ -108,7 +108,8 @@ describe("/metrics:", function()
     { "a body that does not come", "POST /users/plain HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf", 408, "/users", "POST", 408, {
       { "gateway_request_body_bytes_total", { route = "/users" }, 4 } } },
     { "Lua's own answer", { path = "/lua", headers = { ["X-Say"] = "418" } }, 418, "/lua", "GET", 418 },
-    { "a script error", { path = "/lua", headers = { ["X-Fail"] = "1" } }, 500, "/lua", "GET", 500 },
+    { "a script error", { path = "/lua", headers = { ["X-Fail"] = "1" } }, 500, "/lua", "GET", 500, {
+      { "gateway_lua_errors_total", nil, 1 } } },
     { "connection refused", { path = "/gone" }, 502, "/gone", "GET", 502, { errors("gone", "connect"),
       { "gateway_upstream_duration_seconds_count", gone, 1 } } },
     { "reset by the upstream", { path = "/users/reset", method = "POST", body = "" }, 502, "/users", "POST", 502,
@@ -266,7 +267,8 @@ describe("/metrics:", function()
     assert.equal(0, scrape:value "gateway_log_lines_dropped_total")
     assert.equal(0, scrape:value "gateway_out_of_memory_total")
     metrics.eventually(g, function(s)
-      return s:value("gateway_event_loop_lag_seconds_count", { worker = "0" }) > 0
+      local lua = s:value("gateway_lua_memory_bytes", { worker = "1" })
+      return lua > 100000 and lua < 1e8 and s:value("gateway_event_loop_lag_seconds_count", { worker = "0" }) > 0
         and s:value("gateway_event_loop_lag_seconds_count", { worker = "1" }) > 0
     end, "a look at the loops' lag")
   end)

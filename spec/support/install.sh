@@ -8,7 +8,8 @@ set -eu
 build_packages="gcc libc6-dev cmake ninja-build pkg-config
     libluajit-5.1-dev libev-dev libhttp-parser-dev libyaml-dev libc-ares-dev
     libssl-dev libcrypt-dev libpcre2-dev"
-test_packages="luajit lua-busted lua-filesystem lua-cjson lua-socket lua-check clang-format"
+test_packages="luajit lua-busted lua-filesystem lua-cjson lua-socket lua-check clang-format
+    prometheus"
 
 wanted=""
 for set in "$@"; do
@@ -42,6 +43,17 @@ fi
 echo "Installing what is missing:$missing"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+# Debian's prometheus begins to serve when it is installed, and at each start of the machine. The tests only want its programs.
+policy=/usr/sbin/policy-rc.d
+case " $missing " in
+*" prometheus "*)
+    if [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' | $as_root tee $policy >/dev/null
+        $as_root chmod 755 $policy
+        trap 'rm -f "$log"; $as_root rm -f $policy; $as_root systemctl disable -q prometheus 2>/dev/null || true' EXIT
+    fi
+    ;;
+esac
 install() {
     # shellcheck disable=SC2086 # a list
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing </dev/null >"$log" 2>&1

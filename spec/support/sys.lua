@@ -278,7 +278,7 @@ function sys.environment()
   return env
 end
 
---- Starts a program: { argv = {path, ...}, env = {NAME = value}, stdout = path, stderr = path, cwd =, open_files = n }.
+--- Starts a program: { argv = {path, ...}, env = {NAME = value}, stdin = path, stdout = path, stderr = path, cwd =, open_files = n }.
 -- It ends with this process (SIGKILL), whatever happens here. Returns its pid.
 function sys.spawn(what)
   local argv, keep_argv = string_array(what.argv)
@@ -296,7 +296,7 @@ function sys.spawn(what)
   if pid < 0 then return failure() end
   if pid == 0 then
     C.gwt_prctl(1, ffi.cast("unsigned long", 9)) -- PR_SET_PDEATHSIG
-    C.gwt_dup2(C.gwt_open("/dev/null", 0), 0)
+    C.gwt_dup2(C.gwt_open(what.stdin or "/dev/null", 0), 0)
     C.gwt_dup2(C.gwt_open(what.stdout, flags, mode), 1)
     C.gwt_dup2(C.gwt_open(what.stderr, flags, mode), 2)
     if limit then C.gwt_setrlimit(7, limit) end -- RLIMIT_NOFILE
