@@ -193,7 +193,7 @@ describe("the library", function()
   it("names what was meant", function()
     assert.equal('script.lua:1: gateway: unknown name "rout" (did you mean "route"?)', raised 'gateway.rout "/a" {}')
   end)
-  for _, name in ipairs { "fetch", "sleep", "every" } do
+  for _, name in ipairs { "fetch" } do
     it("has no " .. name .. " yet, and says so", function()
       assert.equal(("script.lua:1: gateway.%s is not available in this version"):format(name), raised(("gateway.%s {}"):format(name)))
     end)
@@ -274,7 +274,7 @@ describe("what is declared", function()
   it("has no chain when there is no function", function()
     local spec, _, chains = declaring.run 'gateway.route "/" { to = gateway.respond(204) }'
     assert.is_nil(spec.routes[1].chain)
-    assert.same({}, chains)
+    assert.equal(0, #chains)
   end)
 
   it("is the same text each time, and another when something differs", function()
