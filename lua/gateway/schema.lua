@@ -62,7 +62,7 @@ local schema = { compile = compile.record }
 
 local function child(path, key)
   if type(key) == "number" then return ("%s[%d]"):format(path, key) end
-  if key:find("^[%w_%-]+$") then return path == "" and key or path .. "." .. key end
+  if key:find("^[%w_%-]+$") or key:find("^[%w_%-]+%[%d+%][%w_%-.]*$") then return path == "" and key or path .. "." .. key end
   return ("%s[%s]"):format(path, check.describe(key))
 end
 
