@@ -4,13 +4,14 @@
 
 local gateway = require "spec.support.gateway"
 local message = require "spec.support.message"
+local metrics = require "spec.support.metrics"
 local peers = require "spec.support.peers"
 
 local SECONDS = tonumber(os.getenv("GATEWAY_CHAOS_SECONDS")) or 5
 local SEED = tonumber(os.getenv("GATEWAY_CHAOS_SEED")) or os.time()
 
 local SCRIPT = [[${prelude}
-  gateway.access_log { sample = 0.01 }
+  gateway.access_log { sample = 1 }
   gateway.timeouts { header = 1, idle = 2, body = 1 }
   gateway.limits { body_bytes = "400KB" }
   local mark = "NUMBER"
@@ -173,6 +174,35 @@ local function client_session(g, statistics, refusals)
   client:close()
 end
 
+-- Two things count each request when it ends, whatever end that was: they must agree, by route and status.
+local function counted_as_logged(g)
+  local scrape = metrics.scrape(g)
+  assert.equal(0, scrape:value "gateway_log_lines_dropped_total")
+  assert.equal(0, scrape:value "gateway_requests_in_flight")
+  assert.equal(0, scrape:sum "gateway_upstream_connections_busy")
+  assert.equal(0, scrape:sum "gateway_upstream_requests_in_flight")
+  assert.equal(scrape:sum "gateway_requests_total", scrape:sum "gateway_request_duration_seconds_count")
+  local counted = {}
+  for _, sample in ipairs(scrape:all "gateway_requests_total") do
+    local key = sample.labels.route .. " " .. sample.labels.status
+    counted[key] = (counted[key] or 0) + sample.value
+  end
+  local logged
+  peers.eventually(function()
+    local lines = 0
+    logged = {}
+    for _, line in ipairs(g:log()) do
+      if line.type == "access" then
+        local key = (line.route or "(none)") .. " " .. line.status
+        logged[key] = (logged[key] or 0) + 1
+        lines = lines + 1
+      end
+    end
+    return lines >= scrape:sum "gateway_requests_total"
+  end, "a log line for each request", 10)
+  assert.same(logged, counted)
+end
+
 describe("chaos:", function()
   for _, more in ipairs { "", TRAFFIC } do
     it(("seed %d%s"):format(SEED, more ~= "" and ", retries and all" or ""), function()
@@ -209,6 +239,7 @@ describe("chaos:", function()
           end
           return left + status.generations_draining == 0
         end, "nothing left over", 10)
+        counted_as_logged(g)
       end, { seconds = SECONDS + 60 })
       g:stop()
     end)
