@@ -49,8 +49,8 @@ local function takes(d)
     if d.type == "map" then
       local of = d.of.one_of and takes(d.of) or d.of.plural
       return schema.expected(d) .. (d.of.type ~= "any" and " from names to " .. of or "")
-    elseif d.type == "list" and d.of.type ~= "any" and (d.min_items or d.max_items) then
-      return ("%s, %s"):format(schema.expected(d), d.of.plural)
+    elseif d.type == "list" and d.of.type ~= "any" and (d.of.one_of or d.min_items or d.max_items) then
+      return ("%s, each %s"):format((d.min_items or d.max_items) and schema.expected(d) or "a list", takes(d.of))
     end
     return schema.expected(d)
   elseif d.min or d.max then
@@ -72,12 +72,13 @@ local function remarks(d)
   return table.concat(out, ", ")
 end
 
--- Lines of at most so many columns.
-local function wrapped(text, indent, out)
+-- Lines of at most so many columns; those behind the first begin with `further`.
+local function wrapped(text, indent, out, further)
   local line = indent
   for word in text:gmatch("%S+") do
     if #line > #indent and #line + #word + 1 > 88 then
       out[#out + 1] = line
+      indent = further or indent
       line = indent
     end
     line = line == indent and indent .. word or line .. " " .. word
@@ -98,7 +99,7 @@ local function fields_lines(d, prefix, out)
   for _, name in ipairs(d.order or {}) do
     local field = d.fields[name]
     local about = remarks(field)
-    wrapped(("%s%s: %s%s"):format(prefix, name, takes(field), about ~= "" and " -- " .. about or ""), "  ", out)
+    wrapped(("%s%s: %s%s"):format(prefix, name, takes(field), about ~= "" and " -- " .. about or ""), "  ", out, "    ")
     if field.description then wrapped(field.description, "      ", out) end
     if field.example ~= nil then
       wrapped(("for example %s = %s"):format(key_text(name), literal(field.example)), "      ", out)
@@ -166,6 +167,10 @@ function docs.one(name)
     if d.required then
       required[#required + 1] = ("%s = %s"):format(key_text(field), d.example ~= nil and literal(d.example) or "...")
     end
+  end
+  for _, group in ipairs(compiled.one_required or {}) do
+    local field = compiled.fields[group[1]]
+    required[#required + 1] = ("%s = %s"):format(key_text(group[1]), field.example ~= nil and literal(field.example) or "...")
   end
   out[#out + 1] = ""
   out[#out + 1] = "example:"

@@ -19,6 +19,7 @@ local types = {}
 local function number_text(n) return (("%.14g"):format(n)) end
 
 local function bounds(least, most, unit)
+  if unit and (most or least) == 1 then unit = unit:gsub("ies$", "y"):gsub("s$", "") end
   unit = unit and " " .. unit or ""
   if least and most and least == most then return (" of exactly %s%s"):format(number_text(least), unit) end
   if unit ~= "" then

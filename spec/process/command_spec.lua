@@ -306,3 +306,18 @@ describe("the examples", function()
     end)
   end
 end)
+
+it("every shipped plugin is documented: a description, and one of each option", function()
+  local list = run({ "plugins" }, { inside = true })
+  assert.same({ 0, "" }, { list.code, list.stderr })
+  local count = 0
+  for name, rest in list.stdout:gmatch("([%w_-]+) +[^\n]-%(shipped%) +([^\n]*)") do
+    count = count + 1
+    assert.not_equal("-", rest, name)
+    local got = run({ "plugins", name }, { inside = true })
+    assert.same({ 0, "" }, { got.code, got.stderr })
+    local bare = got.stdout:match("\n  ([%w_]+): [^\n]*\n  [%w_]+: ")
+    assert.is_nil(bare, name .. " does not say what this option is")
+  end
+  assert.is_true(count >= 5)
+end)
