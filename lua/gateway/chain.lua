@@ -11,6 +11,7 @@ local limit_step = require "gateway.limit_step"
 local message = require "gateway.message"
 local respond = require "gateway.respond"
 local route = require "gateway.route"
+local spawn = require "gateway.spawn"
 local traffic = require "gateway.traffic"
 local upstream = require "gateway.upstream"
 local wait = require "gateway.wait"
@@ -236,7 +237,7 @@ function chain.install(chains, park, next, leave, waits, token)
 
   local timers = chains.timers
   local function make_job(memory, index)
-    local thread = coroutine.create(timers[index].f)
+    local thread = coroutine.create(index > 0 and timers[index].f or spawn.take(-index))
     return thread, { thread, memory }
   end
 

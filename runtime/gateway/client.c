@@ -14,7 +14,7 @@ static void client_free_now(gw_client *c)
     gw_list_remove(&c->link);
     gw_slab_give(&e->clients, c);
     GW_COUNT_ADD(e->counters.connections_active, -1);
-    if (e->draining && gw_list_empty(&e->client_list) && e->idle)
+    if (e->draining && e->idle && gw_engine_is_idle(e))
         e->idle(e);
 }
 

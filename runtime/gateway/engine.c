@@ -16,6 +16,7 @@ int gw_engine_init(gw_engine *e, uint32_t index, gw_loop *loop, gw_log_ring *log
     gw_list_init(&e->client_list);
     gw_list_init(&e->exchange_list);
     gw_list_init(&e->upconn_list);
+    gw_list_init(&e->detached_list);
     gw_random_seed(&e->random);
     e->date_at = e->memory_told = -1;
     return GW_OK;
@@ -30,6 +31,10 @@ void gw_engine_clear(gw_engine *e)
             x->status = 503;
         gw_stream_close(&x->client->stream);
         gw_exchange_abort(x, "gateway shut down");
+    }
+    while (!gw_list_empty(&e->detached_list)) {
+        gw_detached *d = gw_container_of(e->detached_list.next, gw_detached, link);
+        d->end(d);
     }
     while (!gw_list_empty(&e->client_list))
         gw_client_close(gw_container_of(e->client_list.next, gw_client, link));
@@ -66,7 +71,7 @@ void gw_engine_drain(gw_engine *e)
     if (g)
         script_end(g, &g->worker[e->index]);
     gw_clients_close_soon(e, NULL);
-    if (gw_list_empty(&e->client_list) && e->idle)
+    if (gw_engine_is_idle(e) && e->idle)
         e->idle(e);
 }
 
@@ -88,6 +93,27 @@ void gw_engine_retire(gw_engine *e, gw_generation *g)
     }
     if (atomic_fetch_sub_explicit(&g->workers_left, 1, memory_order_acq_rel) == 1 && g->freed)
         g->freed(g, g->freed_data);
+}
+
+int gw_engine_detach(gw_engine *e, gw_detached *d)
+{
+    if (e->detached_count >= GW_DETACHED_MOST)
+        return GW_LIMIT;
+    e->detached_count++;
+    gw_list_push_back(&e->detached_list, &d->link);
+    d->generation->worker[e->index].references++;
+    return GW_OK;
+}
+
+void gw_engine_undetach(gw_engine *e, gw_detached *d)
+{
+    gw_generation_worker *mine = &d->generation->worker[e->index];
+    gw_list_remove(&d->link);
+    e->detached_count--;
+    if (--mine->references == 0 && mine->retired)
+        gw_engine_retire(e, d->generation);
+    if (e->draining && e->idle && gw_engine_is_idle(e))
+        e->idle(e);
 }
 
 bool gw_engine_out_of_memory(gw_engine *e, const char *message)

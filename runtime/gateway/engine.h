@@ -12,6 +12,7 @@
 #include "net/stream.h"
 
 #define GW_SCRATCH_BYTES 65536
+#define GW_DETACHED_MOST 1000 /* of one worker at a time */
 #define GW_ARENAS_KEPT 64
 
 typedef struct gw_counters { /* written by the worker only, read by anyone (relaxed) */
@@ -22,6 +23,13 @@ typedef struct gw_counters { /* written by the worker only, read by anyone (rela
     uint64_t lua_errors /* that ended a request's chain */, lua_overran /* entries that were stopped for running too long */,
         lua_states_lost, lua_states_made /* in their place */;
 } gw_counters;
+
+/* Work of a script that belongs to no request. It holds its generation as a request does, and draining waits for it. */
+typedef struct gw_detached {
+    gw_list link;
+    gw_generation *generation;
+    void (*end)(struct gw_detached *d); /* at once: the worker stops. Calls gw_engine_undetach */
+} gw_detached;
 
 typedef struct gw_engine {
     gw_loop *loop;
@@ -34,9 +42,11 @@ typedef struct gw_engine {
     gw_log_ring *access; /* access lines that do not go where events go; NULL: there is none such */
     gw_buffer_pool buffers;
     gw_slab clients, exchanges, upconns;
-    gw_list client_list;             /* every client connection */
-    gw_list exchange_list;           /* every exchange under way */
-    gw_list upconn_list;             /* every upstream connection */
+    gw_list client_list;   /* every client connection */
+    gw_list exchange_list; /* every exchange under way */
+    gw_list upconn_list;   /* every upstream connection */
+    gw_list detached_list; /* every gw_detached */
+    uint32_t detached_count;
     gw_arena arenas[GW_ARENAS_KEPT]; /* of exchanges that ended, each with a block, so that scripts' strings need no malloc */
     uint32_t arena_count;
     gw_random random;
@@ -44,10 +54,11 @@ typedef struct gw_engine {
     char date[30];
     double memory_told; /* when the log last said that memory ran out */
     gw_counters counters __attribute__((aligned(GW_CACHE_LINE)));
-    void (*idle)(struct gw_engine *e); /* told when draining and the last client connection has gone */
-    void *owner;                       /* the worker */
-    struct gw_remake *remake;          /* the script floor's: makes Lua states anew; NULL: nobody does */
-    char scratch[GW_SCRATCH_BYTES];    /* where heads are written before they go out */
+    void (*idle)(
+        struct gw_engine *e);       /* told when draining, and the last client connection and the last detached work have gone */
+    void *owner;                    /* the worker */
+    struct gw_remake *remake;       /* the script floor's: makes Lua states anew; NULL: nobody does */
+    char scratch[GW_SCRATCH_BYTES]; /* where heads are written before they go out */
 } gw_engine;
 
 /* 0 or GW_NOMEM. The loop, log ring and pointer are the caller's. */
@@ -63,6 +74,14 @@ void gw_engine_drain(gw_engine *e);
 void gw_engine_begin(gw_engine *e, gw_generation *g);
 /* The generation is no longer current: drop this worker's part as soon as nothing uses it. On the worker's thread. */
 void gw_engine_retire(gw_engine *e, gw_generation *g);
+/* Takes its place among what is under way, and a reference of its generation; GW_LIMIT: there is too much. Gives both back. */
+int gw_engine_detach(gw_engine *e, gw_detached *d);
+void gw_engine_undetach(gw_engine *e, gw_detached *d);
+/* Whether draining has nothing to wait for any more. */
+static inline bool gw_engine_is_idle(const gw_engine *e)
+{
+    return gw_list_empty(&e->client_list) && gw_list_empty(&e->detached_list);
+}
 /* Client connections accepted on `at` close as after draining (their listener was removed). */
 void gw_engine_close_listener(gw_engine *e, const gw_listener *l);
 /* This worker's idle connections to an endpoint that nobody names any more close; the last worker frees it. */

@@ -78,7 +78,7 @@ static void on_drain(gw_mail *mail, void *owner)
     gw_worker *w = owner;
     w->drain_begun = true;
     gw_engine_drain(&w->engine);
-    if (gw_list_empty(&w->engine.client_list))
+    if (gw_engine_is_idle(&w->engine))
         tell_idle(w);
 }
 

@@ -104,6 +104,7 @@ GW_API int gw_lua_reply(gw_lua_view *view, int status, const char *body, size_t 
 #include "script/primitives.h"
 #include "script/secure_api.h"
 #include "script/dictionary.h"
+#include "script/spawn.h"
 #include "script/waits.h"
 
 /* The file that this library is in, for package.loadlib; "" in the program itself. See script/testing.h. */

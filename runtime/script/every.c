@@ -8,8 +8,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-static void run(gw_job *j);
-
 static void on_woken(gw_later *later);
 
 /* ---- a run ---- */
@@ -23,7 +21,7 @@ static void again(gw_job *j)
     gw_timeout_arm(e->loop, &j->timer, wait > 0.001 ? wait : 0.001);
 }
 
-static void over(gw_job *j)
+void gw_job_drop(gw_job *j)
 {
     gw_task *t = j->task;
     j->task = NULL;
@@ -31,7 +29,15 @@ static void over(gw_job *j)
     gw_task_drop(t);
 }
 
-static void go(gw_job *j)
+static void ended(gw_job *j)
+{
+    if (j->ended)
+        j->ended(j);
+    else
+        again(j);
+}
+
+void gw_job_go(gw_job *j)
 {
     gw_state *s = j->state;
     gw_task *t = j->task;
@@ -51,8 +57,8 @@ static void go(gw_job *j)
         }
         if (gw_unlikely(!j->task))
             return; /* what explains an error is a script's, too, and took the state with it */
-        over(j);
-        again(j);
+        gw_job_drop(j);
+        ended(j);
     }
     if (gw_unlikely(s->refused))
         gw_script_collect(s);
@@ -62,7 +68,7 @@ static void on_woken(gw_later *later)
 {
     gw_job *j = gw_container_of(later, gw_job, later);
     if (j->task)
-        go(j);
+        gw_job_go(j);
 }
 
 struct making {
@@ -77,7 +83,7 @@ static int make(lua_State *L)
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->make_job);
     gw_task *t = lua_newuserdata(L, sizeof *t);
     memset(t, 0, sizeof *t);
-    lua_pushinteger(L, (int)(m->job - s->jobs) + 1);
+    lua_pushinteger(L, m->job->index);
     lua_call(L, 2, 2); /* (userdata, index) -> coroutine, anchor */
     t->state = s;
     t->job = m->job;
@@ -90,7 +96,7 @@ static int make(lua_State *L)
     return 0;
 }
 
-static void run(gw_job *j)
+void gw_job_run(gw_job *j)
 {
     gw_state *s = j->state;
     struct making m = {.job = j};
@@ -100,24 +106,24 @@ static void run(gw_job *j)
         gw_script_collect(s);
         gw_engine_out_of_memory(s->engine, "out of memory: a timer's run is left out");
         if (s->L)
-            again(j);
+            ended(j);
         return;
     }
     j->task = m.task;
     gw_timeout_arm(s->engine->loop, &j->timer, j->most > 0 ? j->most : s->generation->timeouts.chain);
-    go(j);
+    gw_job_go(j);
 }
 
-static void on_timer(gw_timeout *t)
+void gw_job_timer(gw_timeout *t)
 {
     gw_job *j = gw_container_of(t, gw_job, timer);
     if (!j->task) {
-        run(j);
+        gw_job_run(j);
         return;
     }
     gw_script_report_timer(j, "the run took longer than its timeout and was ended");
-    over(j);
-    again(j);
+    gw_job_drop(j);
+    ended(j);
 }
 
 /* ---- all of them ---- */
@@ -162,7 +168,7 @@ void gw_script_end(void *script)
         gw_job *j = &s->jobs[i];
         gw_timeout_disarm(&j->timer);
         if (j->task)
-            over(j);
+            gw_job_drop(j);
     }
 }
 
@@ -192,7 +198,8 @@ void gw_jobs_take(lua_State *L, gw_state *s)
         gw_job *j = &s->jobs[i];
         lua_rawgeti(L, -1, (int)i + 1);
         j->state = s;
-        gw_timeout_init(&j->timer, on_timer);
+        j->index = (int)i + 1;
+        gw_timeout_init(&j->timer, gw_job_timer);
         gw_later_init(&j->later, on_woken);
         j->seconds = number(L, "seconds", 60);
         j->jitter = number(L, "jitter", 0);
