@@ -104,6 +104,8 @@ static int compare_slices(gw_slice a, gw_slice b)
 static int compare(const void *left, const void *right)
 {
     const message *a = left, *b = right;
+    if (!a->file.len != !b->file.len) /* "... and 5 more" */
+        return a->file.len ? -1 : 1;
     if (a->first != b->first)
         return a->first ? -1 : 1;
     int order = compare_slices(a->file, b->file);

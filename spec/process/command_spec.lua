@@ -113,6 +113,12 @@ gateway.route "/x" { to = "nobody", nonsense = true }
     assert.same({ [2] = 1, [3] = 1, [4] = 2 }, said)
   end)
 
+  it("tells 200 errors, and counts all", function()
+    local got = run({ "check", "${dir}/main.lua" }, { script = LISTENING .. "\nfor i = 1, 150 do gateway.route('/' .. i) { too = 1 } end\n" })
+    assert.equal(1, got.code)
+    assert.truthy(got.stderr:find("\n... and 100 more\n300 errors\n$"), got.stderr:sub(-200))
+  end)
+
   it("says errors in the order of the lines, whoever finds them, and warnings apart", function()
     local got = run({ "check", "${dir}/main.lua" }, { script = [[
 local gateway = require "gateway"
