@@ -97,6 +97,20 @@ end
 
 testing.upstream = testing_upstream.new
 
+--- A real gateway, a process of its own on ports that the kernel chooses, asked in the same words over real sockets and in real time. It
+--- ends with the test. A function is compiled anew for it: of the test's locals it can use text, numbers, tables of them and
+--- testing.upstream.
+---@param what string|fun(gateway: gateway) a function, the text of a script, or the path of one; without gateway.listen it gets a free port
+---@return gateway.testing.Served
+function testing.serve(what)
+  close_all(kept.ended)
+  local testing_serve = require "gateway.testing_serve"
+  local app = testing_serve.new(what, 2)
+  local list = within_test() and kept.test or kept.file
+  list[#list + 1] = app
+  return app
+end
+
 -- ---- helpers ----
 
 ---@class gateway.testing.Clock

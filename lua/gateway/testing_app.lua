@@ -209,42 +209,45 @@ function App:connect(options)
   return client
 end
 
-local function start(self, options)
-  local client = self:connect(options)
-  options.alone = true
-  return client:start(options)
-end
 
---- Sends a request on a connection of its own, and does not wait: pending:wait() gives the response, pending:abort() takes the client away.
----@param options? gateway.testing.RequestOptions|string a path
----@return gateway.testing.Pending
-function App:start(options)
-  if type(options) == "string" then options = { path = options } end
-  return start(self, options_of(options, "app:start", 2))
-end
+  local function start(self, options)
+    local client = self:connect(options)
+    options.alone = true
+    return client:start(options)
+  end
 
---- Sends a request and waits for its response; time passes if the response needs it.
----@param options gateway.testing.RequestOptions
----@return gateway.testing.Response
-function App:request(options)
-  return start(self, options_of(options, "app:request", 2)):wait()
-end
+  --- Sends a request on a connection of its own, and does not wait: pending:wait() gives the response, pending:abort() takes the client away.
+  ---@param options? gateway.testing.RequestOptions|string a path
+  ---@return gateway.testing.Pending
+  function App:start(options)
+    if type(options) == "string" then options = { path = options } end
+    return start(self, options_of(options, "app:start", 2))
+  end
 
-for _, method in ipairs { "get", "post", "put", "patch", "delete", "head", "options" } do
-  local name = method:upper()
-  ---@param self gateway.testing.App
-  ---@param path? string
-  ---@param given? gateway.testing.RequestOptions
+  --- Sends a request and waits for its response; time passes if the response needs it.
+  ---@param options gateway.testing.RequestOptions
   ---@return gateway.testing.Response
-  App[method] = function(self, path, given)
-    if path ~= nil and type(path) ~= "string" then
-      error(("app:%s: expected a path, found %s"):format(method, check.describe(path)), 2)
+  function App:request(options)
+    return start(self, options_of(options, "app:request", 2)):wait()
+  end
+
+  for _, method in ipairs { "get", "post", "put", "patch", "delete", "head", "options" } do
+    local name = method:upper()
+    ---@param self gateway.testing.App
+    ---@param path? string
+    ---@param given? gateway.testing.RequestOptions
+    ---@return gateway.testing.Response
+    App[method] = function(self, path, given)
+      if path ~= nil and type(path) ~= "string" then
+        error(("app:%s: expected a path, found %s"):format(method, check.describe(path)), 2)
+      end
+      local options = options_of(given, "app:" .. method, 2)
+      options.method, options.path = name, path or "/"
+      return start(self, options):wait()
     end
-    local options = options_of(given, "app:" .. method, 2)
-    options.method, options.path = name, path or "/"
-    return start(self, options):wait()
   end
 end
+add_requests(App)
 
 -- ---- the log ----
 
@@ -429,7 +432,7 @@ local App_meta = {
   __tostring = function() return "testing.app" end,
 }
 
-local testing_app = {}
+local testing_app = { App = App }
 
 --- Makes one. `source`: where the test asks for it; `plugins`: folders of plugins, beside the usual ones.
 function testing_app.new(f, options, source, plugins, level)

@@ -53,23 +53,27 @@ void gw_raw_close(int fd)
 
 void gw_raw_reset(int fd, int other)
 {
-    if (!gw_raw_ended(fd) && send(other, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+    if (other < 0) {
+        struct linger now = {.l_onoff = 1, .l_linger = 0};
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    } else if (!gw_raw_ended(fd) && send(other, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
         shutdown(fd, SHUT_RDWR); /* it takes no more: an end has to do */
     close(fd);
 }
 
-int gw_raw_wait(int fd, bool for_writing, double seconds)
+int gw_raw_wait(const int fds[], int count, int readers, double seconds)
 {
+    struct pollfd p[GW_RAW_WAIT_MOST];
+    int n = count < GW_RAW_WAIT_MOST ? count : GW_RAW_WAIT_MOST;
+    for (int i = 0; i < n; i++)
+        p[i] = (struct pollfd){.fd = fds[i], .events = i < readers ? POLLIN : POLLOUT};
     double until = (double)gw_clock_monotonic_ns() * 1e-9 + seconds;
     for (;;) {
         double left = until - (double)gw_clock_monotonic_ns() * 1e-9;
-        struct pollfd p = {.fd = fd, .events = for_writing ? POLLOUT : POLLIN};
-        int n = poll(&p, 1, left > 0 ? (int)(left * 1000) + 1 : 0);
-        if (n > 0)
+        int ready = poll(p, (nfds_t)n, left > 0 ? (int)(left < 1e6 ? left * 1000 : 1e9) + 1 : 0);
+        if (ready > 0)
             return GW_OK;
-        if (n == 0 && left <= 0)
-            return GW_TIMEOUT;
-        if (n < 0 && errno != EINTR)
+        if (ready == 0 ? left <= 0 : errno != EINTR)
             return GW_TIMEOUT;
     }
 }
@@ -86,7 +90,7 @@ int gw_raw_connect(const gw_address *to, double seconds)
     if (connect(fd, &to->any, to->len) < 0) {
         if (errno != EINPROGRESS && errno != EINTR)
             status = GW_REFUSED;
-        else if (gw_raw_wait(fd, true, seconds) != GW_OK)
+        else if (gw_raw_wait(&fd, 1, 0, seconds) != GW_OK)
             status = GW_TIMEOUT;
         else if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || error)
             status = GW_REFUSED;
@@ -97,13 +101,28 @@ int gw_raw_connect(const gw_address *to, double seconds)
     return status;
 }
 
-int gw_raw_free_port(void)
+int gw_raw_listen(uint16_t *port)
 {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof at;
-    bool good = fd >= 0 && bind(fd, (struct sockaddr *)&at, len) == 0 && getsockname(fd, (struct sockaddr *)&at, &len) == 0;
+    if (fd >= 0 && bind(fd, (struct sockaddr *)&at, len) == 0 && listen(fd, 128) == 0 &&
+        getsockname(fd, (struct sockaddr *)&at, &len) == 0) {
+        *port = ntohs(at.sin_port);
+        return fd;
+    }
     if (fd >= 0)
         close(fd);
-    return good ? ntohs(at.sin_port) : GW_NOFILES;
+    return GW_NOFILES;
+}
+
+int gw_raw_accept(int fd)
+{
+    for (;;) {
+        int got = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (got >= 0)
+            return got;
+        if (errno != EINTR && errno != ECONNABORTED)
+            return errno == EAGAIN ? GW_AGAIN : GW_NOFILES;
+    }
 }

@@ -16,14 +16,17 @@ bool gw_raw_ended(int fd);
 void gw_raw_shutdown(int fd); /* ends our side */
 void gw_raw_close(int fd);
 /* Closes one end of a pair so that the other sees a reset after what was sent: a close with bytes unread is one, so `other` (which must be
- * open still) leaves one. */
+ * open still) leaves one. other < 0: a TCP connection, which has a reset of its own. */
 void gw_raw_reset(int fd, int other);
 
 /* A connection to a numeric address: the descriptor, non-blocking; GW_REFUSED, GW_TIMEOUT or GW_NOFILES. */
 int gw_raw_connect(const gw_address *to, double seconds);
-/* Waits until it can be read (or written): GW_OK or GW_TIMEOUT. */
-int gw_raw_wait(int fd, bool for_writing, double seconds);
-/* A TCP port on the loopback address that nobody has just now; GW_NOFILES. */
-int gw_raw_free_port(void);
+/* Waits until one of them can be read (or, those from `readers` on, written): GW_OK or GW_TIMEOUT. At most GW_RAW_WAIT_MOST. */
+#define GW_RAW_WAIT_MOST 1024
+int gw_raw_wait(const int fds[], int count, int readers, double seconds);
+/* Listens on a port of the loopback address that the kernel chooses; the descriptor, non-blocking, or GW_NOFILES. */
+int gw_raw_listen(uint16_t *port);
+/* A connection that has come: the descriptor, non-blocking; GW_AGAIN: none has; or GW_NOFILES. */
+int gw_raw_accept(int fd);
 
 #endif

@@ -470,6 +470,7 @@ int luaopen_gateway_testing_c(lua_State *L)
     lua_createtable(L, 0, 2);
     lua_pushcfunction(L, app_new);
     lua_setfield(L, -2, "new");
+    luaL_register(L, NULL, gw_testing_real_functions);
     lua_pushcfunction(L, gw_yaml_load);
     lua_setfield(L, -2, "yaml");
     gw_push_shipped(L);

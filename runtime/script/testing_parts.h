@@ -64,4 +64,7 @@ void gw_testing_wires_clear(gw_testing_app *a);
 /* What clients and backends do: methods, ended by NULLs. */
 extern const luaL_Reg gw_testing_wire_methods[];
 
+/* testing_real.c: processes and real sockets; functions, ended by NULLs. */
+extern const luaL_Reg gw_testing_real_functions[];
+
 #endif
