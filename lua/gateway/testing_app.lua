@@ -11,6 +11,7 @@ local spec = require "gateway.spec"
 local testing_json = require "gateway.testing_json"
 local testing_upstream = require "gateway.testing_upstream"
 local time = require "gateway.time"
+local wait = require "gateway.wait"
 local wire = require "gateway.testing_wire"
 local wait = require "gateway.wait"
 
@@ -39,8 +40,14 @@ local App = {}
 -- ---- which gateway the library's modules speak for ----
 
 local bound = {}
+local raw_resume, raw_wrap = coroutine.resume, coroutine.wrap
 
 local function bind(app)
+  if app then
+    wait.install()
+  else
+    coroutine.resume, coroutine.wrap = raw_resume, raw_wrap -- luacheck: ignore 122
+  end
   shared.holder, shared.collected = app and app._holder, app and true or nil
   log.bind(app and app._write or nil)
   time.bind(app and app._now or os.time)
@@ -211,43 +218,41 @@ end
 
 
   local function start(self, options)
-    local client = self:connect(options)
-    options.alone = true
-    return client:start(options)
-  end
+  local client = self:connect(options)
+  options.alone = true
+  return client:start(options)
+end
 
-  --- Sends a request on a connection of its own, and does not wait: pending:wait() gives the response, pending:abort() takes the client away.
-  ---@param options? gateway.testing.RequestOptions|string a path
-  ---@return gateway.testing.Pending
-  function App:start(options)
-    if type(options) == "string" then options = { path = options } end
-    return start(self, options_of(options, "app:start", 2))
-  end
+--- Sends a request on a connection of its own, and does not wait: pending:wait() gives the response, pending:abort() takes the client away.
+---@param options? gateway.testing.RequestOptions|string a path
+---@return gateway.testing.Pending
+function App:start(options)
+  if type(options) == "string" then options = { path = options } end
+  return start(self, options_of(options, "app:start", 2))
+end
 
-  --- Sends a request and waits for its response; time passes if the response needs it.
-  ---@param options gateway.testing.RequestOptions
+--- Sends a request and waits for its response; time passes if the response needs it.
+---@param options gateway.testing.RequestOptions
+---@return gateway.testing.Response
+function App:request(options)
+  return start(self, options_of(options, "app:request", 2)):wait()
+end
+
+for _, method in ipairs { "get", "post", "put", "patch", "delete", "head", "options" } do
+  local name = method:upper()
+  ---@param self gateway.testing.App
+  ---@param path? string
+  ---@param given? gateway.testing.RequestOptions
   ---@return gateway.testing.Response
-  function App:request(options)
-    return start(self, options_of(options, "app:request", 2)):wait()
-  end
-
-  for _, method in ipairs { "get", "post", "put", "patch", "delete", "head", "options" } do
-    local name = method:upper()
-    ---@param self gateway.testing.App
-    ---@param path? string
-    ---@param given? gateway.testing.RequestOptions
-    ---@return gateway.testing.Response
-    App[method] = function(self, path, given)
-      if path ~= nil and type(path) ~= "string" then
-        error(("app:%s: expected a path, found %s"):format(method, check.describe(path)), 2)
-      end
-      local options = options_of(given, "app:" .. method, 2)
-      options.method, options.path = name, path or "/"
-      return start(self, options):wait()
+  App[method] = function(self, path, given)
+    if path ~= nil and type(path) ~= "string" then
+      error(("app:%s: expected a path, found %s"):format(method, check.describe(path)), 2)
     end
+    local options = options_of(given, "app:" .. method, 2)
+    options.method, options.path = name, path or "/"
+    return start(self, options):wait()
   end
 end
-add_requests(App)
 
 -- ---- the log ----
 

@@ -1,4 +1,4 @@
--- testing.serve: a real gateway, as a process of its own on ports that the kernel chooses, for what a test wants to see on real sockets: the
+-- testing.serve: a real gateway, a process of its own on ports that the kernel chooses, for what a test wants to see on real sockets: the
 -- same requests and the same backends as testing.app has, in real time.
 
 local check = require "gateway.check"

@@ -51,6 +51,7 @@ static void state_give(gw_state *s)
     struct kept_state *k = (struct kept_state *)s;
     lua_State *L = s->L;
     gw_guard_tell_losers(s);
+    gw_waits_clear(s);
     luaL_unref(L, LUA_REGISTRYINDEX, s->make_task);
     luaL_unref(L, LUA_REGISTRYINDEX, s->explain);
     luaL_unref(L, LUA_REGISTRYINDEX, s->collect);
@@ -58,13 +59,13 @@ static void state_give(gw_state *s)
     luaL_unref(L, LUA_REGISTRYINDEX, k->thread);
     gw_lua_holder_clear(&s->holder);
     gw_read_list_clear(&s->files);
-    gw_waits_clear(s);
     free(s->chains);
     memset(s, 0, sizeof *s);
     s->adopted = true;
-    gw_list_init(&s->losers);
+    s->L = NULL;
     gw_list_init(&s->lent);
     gw_list_init(&s->code);
+    gw_waits_init(s);
     k->next = free_states;
     free_states = k;
 }
