@@ -1,4 +1,4 @@
--- Digests, HMAC, signatures, random bytes and comparison in constant time, by OpenSSL (runtime/secure); passwords are in password.lua.
+-- Digests, HMAC, signatures, random bytes and comparison in constant time, by OpenSSL (runtime/secure); passwords: password.lua.
 --
 -- Misuse (a wrong type, an unknown algorithm) raises at the caller's line; what data can be wrong about gives nil and a message.
 
@@ -67,6 +67,17 @@ function crypto.random(n)
   local room = n <= 1024 and out or ffi.new("char[?]", n)
   if C.gw_random_secret(room, n) < 0 then error("crypto.random: the system has no random bytes to give", 2) end
   return text_of(room, n)
+end
+
+--- Whether a password is a hash's, as crypt(5) writes them; password.lua says more. Waits.
+---@param hash string "$2b$12$...", "$y$...", "$6$..."
+---@param password string
+---@param ttl? number seconds for which the result is remembered (60)
+---@return boolean? good nil: it could not be checked
+---@return string? problem
+function crypto.password(hash, password, ttl)
+  local good, problem = require("gateway.password").check(hash, password, ttl) -- no tail call: errors count levels
+  return good, problem
 end
 
 -- ---- digests ----

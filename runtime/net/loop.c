@@ -1,6 +1,7 @@
 /* The event loop: libev set up for few system calls, the turn's time, the mailbox, and work put off to the next turn. */
 #include "net/loop.h"
 #include "base/clock.h"
+#include "net/offload.h"
 #include "net/reserve.h"
 #include "net/timeouts.h"
 #include <errno.h>
@@ -248,6 +249,7 @@ void gw_loop_free(gw_loop *loop)
 {
     if (!loop)
         return;
+    gw_offload_forget(loop);
     while (!gw_list_empty(&loop->laters))
         gw_list_remove(loop->laters.next);
     gw_loop_wheel_clear(loop);

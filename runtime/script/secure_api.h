@@ -2,6 +2,7 @@
 #ifndef GW_SCRIPT_SECURE_API_H
 #define GW_SCRIPT_SECURE_API_H
 
+#include "script/waits.h"
 #include "secure/base64.h"
 #include "secure/digest.h"
 #include "secure/json.h"
@@ -13,6 +14,11 @@
 #ifdef GW_CDEF
 #define GW_API
 #endif
+
+/* Begins to check a password against a hash, on another thread (waits.h). NULL: waits->status says why; LIMIT also when too many are checked
+ * already, NOTFOUND: hash or password are longer than any. */
+GW_API void *gw_lua_password(gw_lua_waits *waits, const char *hash, size_t hash_len, const char *password, size_t len);
+GW_API int gw_lua_password_result(void *wait); /* when it is over: as gw_password_check */
 
 typedef struct gw_lua_cidr gw_lua_cidr;
 
