@@ -114,7 +114,9 @@ gateway.route "/x" { to = "nobody", nonsense = true }
   end)
 
   it("tells 200 errors, and counts all", function()
-    local got = run({ "check", "${dir}/main.lua" }, { script = LISTENING .. "\nfor i = 1, 150 do gateway.route('/' .. i) { too = 1 } end\n" })
+    local got = run({ "check", "${dir}/main.lua" }, {
+      script = LISTENING .. "\nfor i = 1, 150 do gateway.route('/' .. i) { too = 1 } end\n",
+    })
     assert.equal(1, got.code)
     assert.truthy(got.stderr:find("\n... and 100 more\n300 errors\n$"), got.stderr:sub(-200))
   end)
