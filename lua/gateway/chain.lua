@@ -32,6 +32,8 @@ function traffic.choose(request) return C.gw_lua_choose(request[1]) end
 ---@field request gateway.Request
 ---@field response gateway.Response what next() gives at the end of the chain
 ---@field results table
+---@field here any int *: which of the counted functions runs
+---@field cells any gw_lua_plugin_cell **: what is counted, by place
 
 local function returned_wrong(f, found)
   error(("middleware %s returned %s: expected a response (what next() gave, or gateway.respond(...))"):format(route.function_text(f),
@@ -46,20 +48,52 @@ local function unsaid(task, f, result, inner)
   error(("middleware %s neither called next() nor returned a response"):format(route.function_text(f)), 0)
 end
 
-local function layer(task, f, after, i)
-  local request, response, results = task.request, task.response, task.results
+-- Where in the script a worker is, and what it counts, for C: see runtime/gateway/plugin_counters.h. `here` is the place of the function
+-- that runs, in the list of what is counted; 0: none.
+local cells_pointer, here_pointer = ffi.typeof("gw_lua_plugin_cell **"), ffi.typeof("int *")
+
+local function layer(task, f, after, i, place, outer)
+  local request, response, results, here, cells = task.request, task.response, task.results, task.here, task.cells
   return function()
+    here[0] = place
+    local cell = cells[place]
+    cell.calls = cell.calls + 1
     local result = f(request, after)
     if result ~= response and getmetatable(result) ~= Made then result = unsaid(task, f, result, results[i + 1]) end
     results[i] = result
+    here[0] = outer
     return result
   end
 end
 
--- The end of a chain whose route has `to = function`: the function decides between an upstream and a response.
-local function decide(task, f, next, i)
-  local request, results, view = task.request, task.results, task.view
+-- The same for a plugin that may be switched off.
+local function switched(inner, task, after, i, place, switch)
+  local results, cells = task.results, task.cells
   return function()
+    local cell = cells[place]
+    if cell.off_until[0] > 0 and C.gw_lua_plugin_off(task.view, place) ~= 0 then
+      local result
+      if switch.on_failure == "open" then
+        cell.skipped = cell.skipped + 1
+        result = after()
+      else
+        cell.refused = cell.refused + 1
+        result = respond.respond(503, { error = "temporarily unavailable", status = 503 })
+      end
+      results[i] = result
+      return result
+    end
+    return inner()
+  end
+end
+
+-- The end of a chain whose route has `to = function`: the function decides between an upstream and a response.
+local function decide(task, f, next, i, place, outer)
+  local request, results, view, here, cells = task.request, task.results, task.view, task.here, task.cells
+  return function()
+    here[0] = place
+    local cell = cells[place]
+    cell.calls = cell.calls + 1
     local target = f(request)
     local meta = getmetatable(target)
     if meta ~= Upstream and meta ~= Made then
@@ -70,9 +104,11 @@ local function decide(task, f, next, i)
       local hash_on = target._data.hash_on
       if hash_on and hash_on.f then traffic.key(request, hash_on.f) end
       C.gw_lua_use_upstream(view, target._index)
+      here[0] = outer
       return next()
     elseif meta == Made then
       results[i] = target
+      here[0] = outer
       return target
     end
     error(("to: %s returned %s: expected an upstream or a response"):format(route.function_text(f), check.describe(target)), 0)
@@ -193,11 +229,15 @@ end
 ---@param leave function leaves until the task is woken
 ---@param waits userdata gw_lua_waits
 ---@param token userdata
+---@param counting userdata gw_lua_plugin_cell **: this worker's counters, by place
+---@param places userdata int *: where it is
+---@param plugins table[] what is counted
 ---@return fun(memory: userdata, index: integer): thread, table, table make
 ---@return function explain
 ---@return fun(): thread make_finisher
 ---@return fun(memory: userdata, index: integer): thread, table make_job
-function chain.install(chains, park, next, leave, waits, token)
+function chain.install(chains, park, next, leave, waits, token, counting, places, plugins)
+  local cells, here = ffi.cast(cells_pointer, counting), ffi.cast(here_pointer, places)
   message.bind(leave)
   wait.bind(C, leave, waits, token)
   local steps = {}
@@ -227,10 +267,15 @@ function chain.install(chains, park, next, leave, waits, token)
     local view = ffi.cast(view_pointer, memory)
     local request, response = message.new(view, memory)
     local depth = #spec.use + 1
-    local task = { view = view, request = request, response = response, results = {}, depth = depth }
+    local task = { view = view, request = request, response = response, results = {}, depth = depth, here = here, cells = cells }
     for i = 1, depth do task.results[i] = false end
-    local run = spec.to and decide(task, spec.to, next, depth) or next
-    for i = #spec.use, 1, -1 do run = layer(task, spec.use[i], run, i) end
+    local at = spec.places
+    local run = spec.to and decide(task, spec.to, next, depth, at[depth], at[depth - 1] or 0) or next
+    for i = #spec.use, 1, -1 do
+      local after, plugin = run, plugins[at[i]]
+      run = layer(task, spec.use[i], after, i, at[i], at[i - 1] or 0)
+      if plugin and plugin.switch then run = switched(run, task, after, i, at[i], plugin.switch) end
+    end
     local thread = coroutine.create(function() return driver(task, run) end)
     return thread, response, { thread, memory, request }
   end

@@ -65,11 +65,11 @@ local function plugin_of(item, source)
       made = limit[word](item[word])
     elseif type(item) == "table" and type(item.plugin) == "string" then
       for _, key in ipairs(check.names(item)) do
-        if key ~= "plugin" and key ~= "config" then
-          spec.problem("use: " .. check.unknown("option", key, { plugin = true, config = true }))
+        if key ~= "plugin" and key ~= "config" and key ~= "options" then
+          spec.problem("use: " .. check.unknown("option", key, { plugin = true, config = true, options = true }))
         end
       end
-      made = plugin.plugin(item.plugin, item.config)
+      made = plugin.plugin(item.plugin, item.config, item.options)
     else
       spec.problem("use: expected a plugin's name or { plugin: NAME, config: { ... } }, found " .. check.describe(item))
     end

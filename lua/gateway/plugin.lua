@@ -28,11 +28,41 @@ local function context_of(prefix, source)
   return context
 end
 
+---@class gateway.PluginOptions
+---@field on_failure? "open"|"closed" a plugin that fails again and again is switched off: its requests go past it, or get 503
+---@field failures? integer so many failures (5): errors that it raises, and running longer than gateway.script { cpu }
+---@field within? number|string in so long (60 s)
+---@field off_for? number|string for so long (60 s)
+
+local general = {
+  on_failure = { type = "enum", values = { "open", "closed" } }, failures = { type = "integer", min = 1, max = 1000 },
+  within = { type = "duration", min = 0.001 }, off_for = { type = "duration", min = 0.001 },
+}
+
+-- When a plugin is to be switched off, as the builder reads it; nil: never.
+local function switch_of(good, given, report, source)
+  if not good.on_failure then
+    for _, key in ipairs { "failures", "within", "off_for" } do
+      if given[key] ~= nil and given.on_failure == nil then
+        report(('%s means something only with on_failure: expected on_failure = "open" or "closed"'):format(key))
+        return nil
+      end
+    end
+    return nil
+  end
+  local failures, within, off_for = good.failures or 5, good.within or 60, good.off_for or 60
+  return {
+    on_failure = good.on_failure, failures = failures, within = within, off_for = off_for, source = source,
+    text = ("%s %d %.17g %.17g"):format(good.on_failure, failures, within, off_for),
+  }
+end
+
 --- The middleware that a plugin makes of a config.
 ---@param name string
 ---@param config? table what the plugin's schema says
+---@param options? gateway.PluginOptions what holds for any plugin
 ---@return gateway.Middleware
-function plugin.plugin(name, config)
+function plugin.plugin(name, config, options)
   spec.declaring("gateway.plugin")
   local source = spec.where()
   if type(name) ~= "string" or not name:find("^[%w_%-]+$") then
@@ -56,6 +86,14 @@ function plugin.plugin(name, config)
     report("expected a table as config, found " .. check.describe(config))
     return route.failed
   end
+  local switch
+  if options ~= nil then
+    if type(options) ~= "table" or getmetatable(options) then
+      report("expected a table of options after the config (on_failure, failures, within, off_for), found " .. check.describe(options))
+      return route.failed
+    end
+    switch = switch_of(check.fields(options, general, "", report), options, report, source)
+  end
   local context = context_of(prefix, source)
   local good = schema.read(compiled, config, context)
   if context.wrong then return route.failed end
@@ -75,7 +113,7 @@ function plugin.plugin(name, config)
     local inner = middleware
     middleware = function(request, next) return inner(request, next) end
   end
-  route.labels[middleware] = { name = name, config = schema.shown(compiled, good, digest.secret) }
+  route.labels[middleware] = { name = name, config = schema.shown(compiled, good, digest.secret), switch = switch }
   return middleware
 end
 

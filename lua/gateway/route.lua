@@ -271,13 +271,33 @@ function route.finish()
     return keyers[name], "hash_on " .. table.concat(texts, ", ")
   end
 
+  -- What is counted by name: plugins, and the script's functions by where they begin. chains hold places in this list; 0: not counted.
+  local plugins, plugin_at = {}, {}
+  local function counted(f)
+    local label = route.labels[f]
+    local name = function_text(f)
+    local place, switch = plugin_at[name], label and label.switch
+    if not place then
+      place = #plugins + 1
+      plugins[place] = { name = name, anonymous = label == nil }
+      plugin_at[name] = place
+    end
+    local known = plugins[place]
+    if switch and known.switch and known.switch.text ~= switch.text then
+      spec.problem(("plugin %q: expected the same on_failure, failures, within and off_for each time it is used, found others at %s")
+        :format(name, known.switch.source), switch.source)
+    end
+    known.switch = known.switch or switch
+    return place
+  end
+
   local chains, chain_at = {}, {}
   local routes = {}
   for i, declared in ipairs(state.routes) do
     local report = spec.reporter(("route %s"):format(check.describe(declared.pattern)), declared.source)
     local target, hash = target_of(declared.to, "to", report)
     target = target or { kind = "none" }
-    local chain, texts, labels, key, limits, limiters = {}, nil, nil, {}, nil, nil
+    local chain, texts, labels, key, limits, limiters, places = {}, nil, nil, {}, nil, nil, {}
     for _, list in ipairs { state.use, declared.use } do
       for _, f in ipairs(list) do
         texts, labels = texts or {}, labels or {}
@@ -293,6 +313,9 @@ function route.finish()
           local step = limit.step(f)
           route.labels[step] = { name = f.text }
           f = step
+          places[#chain + 1] = 0
+        else
+          places[#chain + 1] = counted(f)
         end
         chain[#chain + 1] = f
         texts[#texts + 1] = function_text(f)
@@ -306,6 +329,7 @@ function route.finish()
       local step, text = keyer(hash)
       chain[#chain + 1], texts[#texts + 1], labels[#labels + 1] = step, text, false
       key[#key + 1] = id_of(step)
+      places[#chain] = 0
     end
     local index
     if #chain > 0 or target.kind == "script" then -- routes with the same functions share one chain, and so its pooled tasks
@@ -313,7 +337,8 @@ function route.finish()
       local name = table.concat(key, " ")
       index = chain_at[name]
       if not index then
-        chains[#chains + 1] = { use = chain, to = target.kind == "script" and target.f or nil }
+        places[#chain + 1] = target.kind == "script" and counted(target.f) or 0
+        chains[#chains + 1] = { use = chain, to = target.kind == "script" and target.f or nil, places = places }
         index = #chains - 1
         chain_at[name] = index
       end
@@ -339,7 +364,7 @@ function route.finish()
     trusted_proxies = state.trusted_proxies, forwarding = state.forwarding, request_id = state.request_id, access_log = state.access_log,
     event_log = state.event_log, tracing = state.tracing,
     upstreams = upstreams, routes = routes, metrics = state.metrics, files = state.files, shared = state.shared,
-    limits_used = limit.data(), timers = state.timers,
+    limits_used = limit.data(), timers = state.timers, plugins = plugins,
   }, problems, chains
 end
 

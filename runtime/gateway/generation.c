@@ -69,6 +69,8 @@ void gw_generation_free(gw_generation *g, void (*orphan)(gw_endpoint *e, void *d
             g->script_close(g->worker[i].script);
     for (uint32_t i = 0; i < g->shared_count; i++)
         gw_shared_release(g->shared[i].shared);
+    for (uint32_t i = 0; i < g->plugin_count; i++)
+        gw_plugin_release(g->plugins[i].plugin);
     for (uint32_t i = 0; i < g->upstream_count; i++)
         gw_upstream_release(g->upstreams[i], orphan, data);
     release_metrics(g);
@@ -120,6 +122,8 @@ void gw_generation_adopt(gw_generation *g, gw_log_ring *ring)
 {
     adopt_state(g, ring);
     adopt_shared(g, ring);
+    for (uint32_t i = 0; i < g->plugin_count; i++)
+        gw_plugin_apply(g->plugins[i].plugin, &g->plugins[i].policy);
 }
 
 void gw_generation_replaced(gw_generation *old, const gw_generation *g)

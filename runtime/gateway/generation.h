@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "base/log.h"
 #include "gateway/access_log.h"
+#include "gateway/plugin_counters.h"
 #include "gateway/router.h"
 #include "gateway/trace.h"
 #include "gateway/upstream.h"
@@ -103,6 +104,8 @@ typedef struct gw_listen_spec {
     gw_slice text, source;
 } gw_listen_spec;
 
+typedef struct gw_plugin_use gw_plugin_use;
+
 typedef struct gw_generation_worker {
     void *script;        /* the script floor's: this worker's Lua state and tasks; NULL when the script is all data */
     uint32_t references; /* exchanges under way on this worker */
@@ -123,6 +126,11 @@ struct gw_generation {
     struct gw_route_metrics *unmatched; /* requests that no route took */
     struct gw_limit_use *limits;        /* each place of a limit in the script */
     uint32_t limit_count;
+    struct gw_plugin_use {
+        gw_plugin *plugin;
+        gw_plugin_policy policy;
+    } * plugins; /* what is counted by name (gateway/plugin_counters.h); places in here, from 1 on, are what its Lua says where it is */
+    uint32_t plugin_count;
     struct gw_shared_use *shared; /* state that outlives generations (gateway/shared.h), and what this one wants it to be */
     uint32_t shared_count;
     struct gw_script_metric_use *metrics; /* that the script declares (gateway/metrics_script.h) */

@@ -85,6 +85,27 @@ static void add_limits(gw_text *t, const gw_generation *g)
     gw_text_lit(t, "]");
 }
 
+static void add_plugins(gw_text *t, const gw_generation *g)
+{
+    static const char *const words[] = {"null", "\"open\"", "\"closed\""};
+    int64_t now = gw_clock_monotonic_ns();
+    gw_text_lit(t, ",\"plugins\":[");
+    for (uint32_t i = 0; i < g->plugin_count && !t->cut; i++) {
+        gw_plugin_counters c;
+        gw_plugin_sum(g->plugins[i].plugin, now, &c);
+        if (i)
+            gw_text_lit(t, ",");
+        gw_text_lit(t, "{\"name\":");
+        gw_text_json(t, g->plugins[i].plugin->name);
+        gw_text_printf(t, ",\"calls\":%.0f,\"errors\":%.0f,\"runaways\":%.0f,\"cpu_seconds\":%.3f,\"on_failure\":%s,\"off\":",
+                       c.calls, c.errors, c.runaways, c.cpu, words[g->plugins[i].policy.on_failure]);
+        add_bool(t, c.off);
+        gw_text_printf(t, ",\"switched_off\":%llu,\"skipped\":%.0f,\"refused\":%.0f}", (unsigned long long)c.switched_off,
+                       c.skipped, c.refused);
+    }
+    gw_text_lit(t, "]");
+}
+
 static void render_status(gw_text *t, void *data)
 {
     gw_supervisor *s = data;
@@ -118,6 +139,7 @@ static void render_status(gw_text *t, void *data)
     }
     gw_text_lit(t, "]");
     add_limits(t, g);
+    add_plugins(t, g);
     gw_text_printf(t, ",\"reloads\":{\"succeeded\":%llu,\"refused\":%llu,\"building\":", (unsigned long long)s->reloads.succeeded,
                    (unsigned long long)s->reloads.refused);
     add_bool(t, s->reloads.building);

@@ -13,6 +13,7 @@ const gw_lua_size gw_api_sizes[] = {
     {"gw_lua_view", sizeof(gw_lua_view)},
     {"gw_lua_waits", sizeof(gw_lua_waits)},
     {"gw_lua_size", sizeof(gw_lua_size)},
+    {"gw_lua_plugin_cell", sizeof(gw_lua_plugin_cell)},
     {"gw_lua_metric", sizeof(gw_lua_metric)},
     {"gw_lua_handle", sizeof(gw_lua_handle)},
     {"gw_lua_token_bucket", sizeof(gw_lua_token_bucket)},

@@ -101,6 +101,7 @@ GW_API int gw_lua_response_body(gw_lua_view *view, double most); /* as gw_lua_bo
 GW_API int gw_lua_reply(gw_lua_view *view, int status, const char *body, size_t len);
 
 #include "script/metrics_api.h"
+#include "script/plugins_api.h"
 #include "script/primitives.h"
 #include "script/secure_api.h"
 #include "script/dictionary.h"

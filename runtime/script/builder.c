@@ -207,6 +207,7 @@ static int build(lua_State *L)
     gw_build_upstreams(b, at);
     gw_build_limits(b, at);
     gw_build_metrics(b, at);
+    gw_build_plugins(b, at);
     gw_build_routes(b, at);
     return 0;
 }

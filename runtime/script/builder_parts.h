@@ -51,6 +51,7 @@ void gw_build_tracing(gw_builder *b, int at);
 void gw_build_upstreams(gw_builder *b, int at);
 void gw_build_metrics(gw_builder *b, int at);
 void gw_build_limits(gw_builder *b, int at); /* before the routes */
+void gw_build_plugins(gw_builder *b, int at);
 void gw_build_routes(gw_builder *b, int at);
 /* The limits of one route, whose table is at stack index `at`. */
 void gw_build_route_limits(gw_builder *b, int at, gw_route *route);

@@ -43,6 +43,7 @@ void gw_job_go(gw_job *j)
     gw_task *t = j->task;
     t->at = GW_TASK_RUNNING;
     s->running = t;
+    atomic_store_explicit(s->place, 0, memory_order_relaxed);
     gw_lua_clock(s->engine->loop);
     int status = gw_guard_resume(s, t->co, 0);
     if (gw_unlikely(status == GW_GUARD_ABANDONED))
@@ -101,7 +102,10 @@ void gw_job_run(gw_job *j)
     gw_state *s = j->state;
     struct making m = {.job = j};
     j->began = gw_loop_now(s->engine->loop);
-    if (lua_cpcall(s->L, make, &m) != 0) {
+    int made = gw_guard_cpcall(s, make, &m);
+    if (gw_unlikely(made == GW_GUARD_ABANDONED))
+        return;
+    if (made != 0) {
         lua_pop(s->L, 1);
         gw_script_collect(s);
         gw_engine_out_of_memory(s->engine, "out of memory: a timer's run is left out");

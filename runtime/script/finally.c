@@ -17,9 +17,9 @@ static int make(lua_State *L)
 /* The coroutine that runs them: the task's own may be anywhere. NULL: there is no memory for one. */
 static lua_State *finisher(gw_state *s)
 {
-    if (s->finisher == LUA_NOREF && lua_cpcall(s->L, make, s) != 0)
+    if (s->finisher == LUA_NOREF && gw_guard_cpcall(s, make, s) != 0 && s->L)
         lua_pop(s->L, 1);
-    if (s->finisher == LUA_NOREF)
+    if (!s->L || s->finisher == LUA_NOREF)
         return NULL;
     gw_script_push_anchored(s->L, s, s->finisher);
     lua_State *co = lua_tothread(s->L, -1);
@@ -52,6 +52,7 @@ void gw_script_finish(gw_exchange *x)
         lua_pushinteger(co, x->status);
         s->running = t;
         s->finishing = true;
+        atomic_store_explicit(s->place, 0, memory_order_relaxed);
         int status = gw_guard_resume(s, co, 2);
         s->finishing = false;
         if (gw_unlikely(status == GW_GUARD_ABANDONED)) {
@@ -69,9 +70,11 @@ void gw_script_finish(gw_exchange *x)
             }
             forget_finisher(s);
         }
-    } else
+    } else if (s->L)
         gw_script_report_memory(x);
     x->finals = NULL;
+    if (gw_unlikely(!s->L))
+        return;
     if (t->at == GW_TASK_PARKED)
         gw_task_give(t);
     else

@@ -184,12 +184,23 @@ static inline int enter(gw_state *s, enum way way, lua_State *co, int arguments,
     return lua_pcall(s->L, 0, 0, 0);
 }
 
+/* The watchdog met this entry: the time that it stands for goes to the function in which it was. */
+static __attribute__((noinline)) void count_time(gw_state *s, gw_watched *w)
+{
+    int at = atomic_load_explicit(&w->sampled_place, memory_order_relaxed);
+    if (at < 1 || (uint32_t)at > s->plugin_count || !s->cells)
+        return;
+    double cpu = s->cells[at]->cpu + (double)atomic_load_explicit(&w->sample, memory_order_relaxed) / 1e9;
+    __atomic_store(&s->cells[at]->cpu, &cpu, __ATOMIC_RELAXED);
+}
+
 /* Whoever comes back here by the signal finds only what is in memory. */
 static __attribute__((noinline)) int left_in_the_middle(gw_watched *w)
 {
     gw_state *s = w->state;
     gw_watchdog_out(w, atomic_load_explicit(&w->entry, memory_order_relaxed));
     s->overran = (double)atomic_load_explicit(&w->ran, memory_order_relaxed) / 1e9;
+    count_time(s, w);
     if (s->lost)
         s->lost(s);
     gw_guard_abandon(s);
@@ -217,6 +228,8 @@ static inline int guarded(gw_state *s, enum way way, lua_State *co, int argument
     uint64_t entry = gw_watchdog_in(w);
     int status = enter(s, way, co, arguments, f, data);
     gw_watchdog_out(w, entry);
+    if (gw_unlikely(atomic_load_explicit(&w->sampled, memory_order_acquire) == entry))
+        count_time(s, w);
     if (gw_unlikely(w->asked == entry))
         gw_state_relieve(s);
     return status;

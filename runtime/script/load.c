@@ -359,13 +359,14 @@ static int give_states(gw_generation *g, struct run *runs, gw_messages *errors)
     for (uint32_t i = 0; i < g->worker_count; i++) {
         runs[i].s->most = g->lua.memory;
         runs[i].s->budget = (int64_t)(g->lua.cpu * 1e9);
-        int status = gw_script_prepare(runs[i].s, g, runs[i].results);
+        int status = gw_script_prepare(runs[i].s, g, g->plugin_count, runs[i].results);
         if (status == GW_NOTFOUND)
             return GW_OK;
         if (status != GW_OK) {
             gw_messages_add(errors, "%s: not enough memory", runs[i].path);
             return status;
         }
+        gw_state_count_in(runs[i].s, g);
         g->worker[i].script = runs[i].s;
         runs[i].s = NULL;
     }
@@ -433,7 +434,7 @@ gw_state *gw_script_again(gw_remake *r)
             why = "the script, run once more, does not say what it said when it was loaded (it may have been changed since): "
                   "reload it";
         } else
-            run.status = gw_script_prepare(run.s, r->generation, run.results);
+            run.status = gw_script_prepare(run.s, r->generation, r->plugin_count, run.results);
     } else if (run.errors.text)
         why = run.errors.text;
     if (run.status != GW_OK) {

@@ -28,6 +28,7 @@ static bool ask(gw_state *s)
     r->library = s->library;
     r->digest = s->generation->digest;
     r->generation = s->generation;
+    r->plugin_count = s->plugin_count;
     r->memory = s->most;
     r->budget = s->budget;
     r->made = NULL;
@@ -64,6 +65,7 @@ static gw_state *swap(gw_state *old)
     s->generation = old->generation;
     gw_generation_worker *mine = &s->generation->worker[s->engine->index];
     mine->script = s;
+    gw_state_count_in(s, s->generation);
     uint64_t *remade = &s->engine->counters.lua_states_made;
     __atomic_store_n(remade, *remade + 1, __ATOMIC_RELAXED);
     gw_remake *r = s->engine->remake;

@@ -33,7 +33,8 @@ typedef struct gw_remake {
     uint64_t digest;
     size_t memory;
     int64_t budget;
-    struct gw_generation *generation;
+    struct gw_generation *generation; /* not to be looked into: it may end meanwhile */
+    uint32_t plugin_count;
     gw_state *made;    /* NULL: failed */
     char failure[512]; /* why */
 } gw_remake;

@@ -31,13 +31,20 @@ static void where(gw_text *t, const gw_task *task, const gw_exchange *x, bool so
     }
 }
 
-static void log_failure(gw_log_ring *log, const gw_task *task, const gw_exchange *x, gw_slice message, gw_slice traceback)
+/* `plugin`: in which it was; NULL: not known. */
+static void log_failure(gw_log_ring *log, const gw_plugin *plugin, const gw_task *task, const gw_exchange *x, gw_slice message,
+                        gw_slice traceback)
 {
     char bytes[GW_REPORT_BYTES];
     gw_text t = gw_text_on(bytes, sizeof bytes);
     where(&t, task, x, true);
     if (t.at > t.begin)
         gw_text_lit(&t, ",");
+    if (plugin) { /* by its name, or where the function begins */
+        gw_text_lit(&t, "\"plugin\":");
+        gw_text_json(&t, plugin->name);
+        gw_text_lit(&t, ",");
+    }
     gw_text_lit(&t, "\"error\":");
     gw_text_json(&t, gw_slice_of(message.ptr, message.len > 1000 ? 1000 : message.len));
     if (traceback.len) {
@@ -76,7 +83,8 @@ static int explain(lua_State *L)
     for (int i = 0; i < 2; i++)
         if (lua_type(L, i - 2) == LUA_TSTRING)
             part[i].ptr = lua_tolstring(L, i - 2, &part[i].len);
-    log_failure(t->state->engine->log, t, e->x, part[0].ptr ? part[0] : GW_SLICE("error without a message"), part[1]);
+    log_failure(t->state->engine->log, t->state->blamed, t, e->x, part[0].ptr ? part[0] : GW_SLICE("error without a message"),
+                part[1]);
     return 0;
 }
 
@@ -120,11 +128,12 @@ static void report(lua_State *co, gw_task *t, gw_exchange *x, int status)
         if (lua_type(L, -1) == LUA_TSTRING)
             why.ptr = lua_tolstring(L, -1, &why.len);
         if (!memory)
-            log_failure(t->state->engine->log, t, x, why.ptr ? why : GW_SLICE("an error that cannot be told"), GW_NO_SLICE);
+            log_failure(t->state->engine->log, t->state->blamed, t, x, why.ptr ? why : GW_SLICE("an error that cannot be told"),
+                        GW_NO_SLICE);
         lua_pop(L, 1);
     }
     if (memory && gw_engine_out_of_memory(s->engine, NULL))
-        log_failure(s->engine->log, t, x, GW_SLICE("not enough memory for the script"), GW_NO_SLICE);
+        log_failure(s->engine->log, s->blamed, t, x, GW_SLICE("not enough memory for the script"), GW_NO_SLICE);
 }
 
 void gw_script_report(gw_task *t, gw_exchange *x, int status)
@@ -139,18 +148,18 @@ void gw_script_report_on(lua_State *co, gw_task *t, int status)
 
 void gw_script_report_timer(const gw_job *j, const char *message)
 {
-    log_failure(j->state->engine->log, j->task, NULL, gw_slice_str(message), GW_NO_SLICE);
+    log_failure(j->state->engine->log, NULL, j->task, NULL, gw_slice_str(message), GW_NO_SLICE);
 }
 
 void gw_script_report_memory(gw_exchange *x)
 {
     if (gw_engine_out_of_memory(x->engine, NULL))
-        log_failure(x->engine->log, NULL, x, GW_SLICE("not enough memory for the script"), GW_NO_SLICE);
+        log_failure(x->engine->log, NULL, NULL, x, GW_SLICE("not enough memory for the script"), GW_NO_SLICE);
 }
 
 void gw_script_report_text(gw_exchange *x, gw_slice text)
 {
-    log_failure(x->engine->log, NULL, x, text, GW_NO_SLICE);
+    log_failure(x->engine->log, NULL, NULL, x, text, GW_NO_SLICE);
 }
 
 void gw_script_report_overrun(gw_state *s, gw_exchange *x, bool lost)
@@ -166,7 +175,7 @@ void gw_script_report_overrun(gw_state *s, gw_exchange *x, bool lost)
                    "(gateway.script { cpu }); this "
                    "worker's Lua state was given up",
                    (int)(gw_guard_overran(s) * 1e3), (int)(s->budget / 1000000));
-    log_failure(s->engine->log, s->running, x, gw_text_done(&t), GW_NO_SLICE);
+    log_failure(s->engine->log, s->blamed, s->running, x, gw_text_done(&t), GW_NO_SLICE);
 }
 
 /* ---- gateway.log ---- */

@@ -436,6 +436,7 @@ void gw_state_free(gw_state *s)
     while (!gw_list_empty(&s->code)) /* lua_close has given its machine code back */
         gw_list_remove(s->code.next);
     gw_heap_close(&s->heap);
+    gw_state_uncount(s);
     gw_lua_holder_clear(&s->holder);
     gw_read_list_clear(&s->files);
     gw_waits_clear(s);

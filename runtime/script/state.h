@@ -29,6 +29,7 @@ enum gw_results {
     GW_RESULTS = GW_RESULT_WARNINGS
 };
 
+#define GW_WORKERS_MOST 257   /* gateway.workers takes up to 256 */
 #define GW_STATE_CPU 50000000 /* ns for one entry, likewise */
 
 struct gw_task;
@@ -83,10 +84,14 @@ typedef struct gw_state {
     gw_lua_waits waits;              /* what scripts wait through (script/waits.h) */
     gw_slab wait_slab, waiting_slab; /* of script/wait.c */
     /* guard.c */
-    gw_list code;                     /* of gw_code_area: LuaJIT's machine code */
-    int64_t budget;                   /* ns of CPU for one entry */
-    double overran;                   /* seconds for which the last entry ran, when that was too long */
-    const _Atomic int *place;         /* which of the script's functions runs; in memory that stays */
+    gw_list code;            /* of gw_code_area: LuaJIT's machine code */
+    int64_t budget;          /* ns of CPU for one entry */
+    double overran;          /* seconds for which the last entry ran, when that was too long */
+    _Atomic int *place;      /* which of the script's functions runs, as a place in `cells`; in memory that stays */
+    gw_plugin_cell **cells;  /* this worker's of each counted function, from 1 on */
+    gw_plugin_cell *nowhere; /* at 0, and wherever the generation has none */
+    uint32_t plugin_count;
+    const gw_plugin *blamed;          /* while a failure is reported: whose it is */
     void (*lost)(struct gw_state *s); /* the state will be given up: last words, while its memory is there */
     /* remake.c */
     struct gw_state *spare; /* takes this one's place when it is given up; NULL: none */
@@ -120,6 +125,14 @@ void gw_state_stop_soon(gw_state *s);
 void gw_state_relieve(gw_state *s);
 /* Drops all of its Lua memory at once, without a word to it: L is NULL after. */
 void gw_state_drop_memory(gw_state *s);
+
+/* plugins.c. Room for so many counted functions: false: memory is out. Then where their cells are. And the end of it. */
+bool gw_state_count(gw_state *s, uint32_t plugins);
+void gw_state_count_in(gw_state *s, const struct gw_generation *g);
+void gw_state_uncount(gw_state *s);
+/* The function that runs failed: counted, and switched off when that is due (which is logged). Its record; NULL: it is none that counts. */
+const gw_plugin *gw_state_failed(gw_state *s, bool runaway);
+_Atomic int *gw_plugin_place(uint32_t worker);
 
 /* Adds a path. false: memory is out. */
 bool gw_read_list_add(gw_read_list *files, const char *path);

@@ -228,6 +228,7 @@ static void open_view(gw_task *t, gw_exchange *x)
     v->forwarded = 0;
     v->answered = 0;
     v->status = 0;
+    t->place = 0;
 }
 
 /* What next() gives, onto the coroutine. */
@@ -249,9 +250,12 @@ static enum gw_chain_verdict failed(gw_task *t, gw_exchange *x, int status)
     x->task = NULL;
     s->waits.parallel = 0;
     t->wants_next = false;
-    if (gw_guard_overran(s) > 0)
+    bool overran = gw_guard_overran(s) > 0;
+    s->blamed = gw_state_failed(s, overran);
+    if (overran)
         gw_script_report_overrun(s, x, false);
     gw_script_report(t, x, status);
+    s->blamed = NULL;
     if (gw_likely(s->L)) /* what explains an error is a script's, too, and may run away */
         drop(t, x);
     return GW_CHAIN_FAILED;
@@ -264,12 +268,14 @@ static enum gw_chain_verdict run(gw_task *t, gw_exchange *x, int arguments)
     gw_state *s = t->state;
     t->at = GW_TASK_RUNNING;
     s->running = t;
+    atomic_store_explicit(s->place, t->place, memory_order_relaxed);
     int status = gw_guard_resume(s, t->co, arguments);
     if (gw_unlikely(status == GW_GUARD_ABANDONED)) {
         x->task = NULL;
         return GW_CHAIN_FAILED;
     }
     s->running = NULL;
+    t->place = atomic_load_explicit(s->place, memory_order_relaxed);
     if (gw_unlikely(status != LUA_YIELD))
         return failed(t, x, status);
     switch (t->at) {
@@ -374,7 +380,9 @@ static void on_lost(gw_state *s)
 {
     gw_engine *e = s->engine;
     gw_exchange *here = s->running ? s->running->view.exchange : NULL;
+    s->blamed = gw_state_failed(s, true);
     gw_script_report_overrun(s, here, true);
+    s->blamed = NULL;
     __atomic_store_n(&e->counters.lua_states_lost, e->counters.lua_states_lost + 1, __ATOMIC_RELAXED);
     for (gw_list *at = e->exchange_list.next; at != &e->exchange_list; at = at->next) {
         gw_exchange *x = gw_container_of(at, gw_exchange, link);
@@ -445,7 +453,15 @@ static int prepare(lua_State *L)
     gw_push_wait(L, s);
     lua_pushlightuserdata(L, &s->waits);
     lua_pushlightuserdata(L, &token);
-    lua_call(L, 6, 4); /* (chains, park, next, wait, waits, token) -> make, explain, make_finisher, make_job */
+    lua_pushlightuserdata(L, s->cells);
+    lua_pushlightuserdata(L, (void *)s->place);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, p->results);
+    lua_rawgeti(L, -1, GW_RESULT_SPEC);
+    lua_getfield(L, -1, "plugins");
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+    lua_call(L, 9,
+             4); /* (chains, park, next, wait, waits, token, cells, place, plugins) -> make, explain, make_finisher, make_job */
     s->make_job = luaL_ref(L, LUA_REGISTRYINDEX);
     s->make_finisher = luaL_ref(L, LUA_REGISTRYINDEX);
     s->finisher = LUA_NOREF;
@@ -464,7 +480,7 @@ static int prepare(lua_State *L)
     return 0;
 }
 
-int gw_script_prepare(gw_state *s, gw_generation *g, int results)
+int gw_script_prepare(gw_state *s, gw_generation *g, uint32_t plugins, int results)
 {
     lua_rawgeti(s->L, LUA_REGISTRYINDEX, results);
     lua_rawgeti(s->L, -1, GW_RESULT_CHAINS);
@@ -477,7 +493,7 @@ int gw_script_prepare(gw_state *s, gw_generation *g, int results)
         return GW_NOTFOUND;
     s->generation = g;
     s->chains = calloc(count ? count : 1, sizeof *s->chains);
-    if (!s->chains)
+    if (!s->chains || !gw_state_count(s, plugins))
         return GW_NOMEM;
     s->chain_count = (uint32_t)count;
     struct preparing p = {.s = s, .results = results};

@@ -37,13 +37,14 @@ typedef struct gw_task { /* a userdata of the state; anchored by its reference *
         *job;        /* it is a run of a timer (script/every.h), which has no exchange and no chain; NULL: it serves requests */
     uint8_t at;      /* enum gw_task_state */
     bool wants_next; /* a coroutine inside of it called next() */
+    int place;       /* while it waits: which of the script's functions it is in */
 } gw_task;
 
 extern const gw_chain_ops gw_script_chain_ops;
 
 /* Readies a state for its worker: its chains, from the results that the registry holds. GW_OK; GW_NOTFOUND: there are no chains, the state is
  * not needed; GW_NOMEM. Gives the results back to the collector. */
-int gw_script_prepare(gw_state *s, gw_generation *g, int results);
+int gw_script_prepare(gw_state *s, gw_generation *g, uint32_t plugins, int results);
 
 /* For the library: functions that write a log line and read the clock, pushed on the stack. */
 void gw_push_log(lua_State *L, gw_state *s);

@@ -60,6 +60,7 @@ static void state_give(gw_state *s)
     gw_lua_holder_clear(&s->holder);
     gw_read_list_clear(&s->files);
     free(s->chains);
+    gw_state_uncount(s);
     memset(s, 0, sizeof *s);
     s->adopted = true;
     s->L = NULL;
@@ -293,10 +294,11 @@ static int app_load(lua_State *L)
         gw_messages_clear(&more);
     }
     if (status == GW_OK)
-        status = gw_script_prepare(a->state, g, results);
-    if (status == GW_OK)
+        status = gw_script_prepare(a->state, g, g->plugin_count, results);
+    if (status == GW_OK) {
+        gw_state_count_in(a->state, g);
         g->worker[0].script = a->state;
-    else
+    } else
         luaL_unref(L, LUA_REGISTRYINDEX, results);
     bool good = status == GW_OK || status == GW_NOTFOUND;
     if (good) {

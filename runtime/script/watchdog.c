@@ -60,7 +60,8 @@ static int64_t look(gw_watched *w)
         const _Atomic int *place = atomic_load_explicit(&w->place, memory_order_relaxed);
         atomic_store_explicit(&w->sampled_place, place ? atomic_load_explicit(place, memory_order_relaxed) : 0,
                               memory_order_relaxed);
-        atomic_store_explicit(&w->sample, cpu - w->before, memory_order_relaxed);
+        int64_t before = moved ? 0 : atomic_load_explicit(&w->sample, memory_order_relaxed);
+        atomic_store_explicit(&w->sample, before + cpu - w->before, memory_order_relaxed);
         atomic_store_explicit(&w->sampled, entry, memory_order_release);
     }
     w->before = cpu;

@@ -27,3 +27,10 @@ gateway.plugin("failing", { token = "very-secret" })
 gateway.plugin "empty"
 gateway.plugin "sibling"
 gateway.plugin("nearly", { heder = "x" })
+gateway.plugin("nearly", {}, 5)
+gateway.plugin("nearly", {}, { on_failure = "opne", failures = 0, within = "x", of_for = 5 })
+gateway.plugin("nearly", {}, { failures = 3 })
+gateway.route "/switched" { to = gateway.respond(200), use = {
+  gateway.plugin("nearly", {}, { on_failure = "open" }),
+  gateway.plugin("nearly", {}, { on_failure = "closed" }),
+} }
