@@ -324,6 +324,15 @@ static inline void count_code(gw_engine *e, gw_route_cells *c, enum gw_method me
     count_far(e, c, code);
 }
 
+/* The request as an exemplar: by its trace, if that can be looked up (it is exported), else, where there is no tracing, by its id, which
+ * its log line has. */
+static void exemplar_of(const gw_exchange *x, gw_exemplar *ex, double seconds, double now)
+{
+    gw_slice id = !x->trace ? x->id : x->trace->sampled ? gw_trace_id(x->trace) : GW_NO_SLICE;
+    if (id.len)
+        exemplar_put(ex, id, seconds, now);
+}
+
 void gw_metrics_exchange(gw_exchange *x)
 {
     gw_engine *e = x->engine;
@@ -343,8 +352,8 @@ void gw_metrics_exchange(gw_exchange *x)
             GW_COUNT_ADD(c->cut, 1);
         gw_exemplar *ex = &m->exemplar[bucket];
         double at = atomic_load_explicit(&ex->at, memory_order_relaxed);
-        if (gw_unlikely(now - at >= EXEMPLAR_EVERY || at <= 0) && x->id.len)
-            exemplar_put(ex, x->id, seconds, now);
+        if (gw_unlikely(now - at >= EXEMPLAR_EVERY || at <= 0))
+            exemplar_of(x, ex, seconds, now);
     }
     if (x->endpoint && x->upstream->metrics)
         gw_histogram_observe(&x->upstream->metrics->cells[e->index].duration,

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "gateway/metrics_text.h"
+#include "net/otlp.h"
 #include "process/supervisor.h"
 #include <math.h>
 #include <stdlib.h>
@@ -108,7 +109,12 @@ static void write_workers(gw_page *p, const gw_supervisor *s)
     FAMILY(p, "gateway_out_of_memory", COUNTER, "Times a worker could not have the memory that it asked for.");
     gw_page_u64(p, GW_NO_SLICE, SUM(s, out_of_memory));
     FAMILY(p, "gateway_log_lines_dropped", COUNTER, "Log lines lost because their reader was too slow.");
-    gw_page_u64(p, GW_NO_SLICE, gw_log_dropped(s->log));
+    gw_page_u64(p, GW_SLICE("log=\"events\""), gw_log_dropped(s->log));
+    gw_page_u64(p, GW_SLICE("log=\"access\""), gw_log_dropped(s->access_log));
+    FAMILY(p, "gateway_trace_spans_exported", COUNTER, "Spans that the collector took.");
+    gw_page_u64(p, GW_NO_SLICE, gw_otlp_exported());
+    FAMILY(p, "gateway_trace_spans_dropped", COUNTER, "Spans lost because the collector was too slow, or not there.");
+    gw_page_u64(p, GW_NO_SLICE, gw_log_dropped(s->span_log));
     FAMILY(p, "gateway_event_loop_lag_seconds", HISTOGRAM,
            "How much later than it should a timer of each worker ran, looked at twice a second.");
     for (uint32_t i = 0; i < s->worker_count; i++)

@@ -264,13 +264,29 @@ describe("/metrics:", function()
     assert.is_true(scrape:value "process_open_fds" > 5)
     assert.is_true(scrape:value "process_max_fds" >= scrape:value "process_open_fds")
     assert.is_true(math.abs(scrape:value "process_start_time_seconds" - os.time()) < 600)
-    assert.equal(0, scrape:value "gateway_log_lines_dropped_total")
+    assert.equal(0, scrape:sum "gateway_log_lines_dropped_total")
     assert.equal(0, scrape:value "gateway_out_of_memory_total")
     metrics.eventually(g, function(s)
       local lua = s:value("gateway_lua_memory_bytes", { worker = "1" })
       return lua > 100000 and lua < 1e8 and s:value("gateway_event_loop_lag_seconds_count", { worker = "0" }) > 0
         and s:value("gateway_event_loop_lag_seconds_count", { worker = "1" }) > 0
     end, "a look at the loops' lag")
+  end)
+end)
+
+describe("exemplars of traced requests", function()
+  it("are the traces that are sampled", function()
+    for _, sampled in ipairs { true, false } do
+      with(gateway.start { script = '${prelude} gateway.tracing {} gateway.route "/" { to = gateway.respond(200, "x") }' }, function(g)
+        local trace = "0af7651916cd43dd8448eb211c80319c"
+        peers.run(function()
+          g:ask { path = "/", headers = { traceparent = ("00-%s-b7ad6b7169203331-0%d"):format(trace, sampled and 1 or 0) } }
+          local found
+          for _, sample in ipairs(metrics.scrape(g, true).samples) do found = found or sample.exemplar and sample.exemplar.id end
+          assert.equal(sampled and trace or nil, found)
+        end)
+      end)
+    end
   end)
 end)
 
