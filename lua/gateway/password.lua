@@ -49,8 +49,9 @@ end
 ---@return boolean? good nil: it could not be checked
 ---@return string? problem
 function password.check(hash, text, ttl)
-  if type(hash) ~= "string" then error("crypto.password: hash: expected a string, found " .. check.describe(hash), 2) end
-  if type(text) ~= "string" then error("crypto.password: expected a string, found a " .. type(text), 2) end
+  -- The level is that of who calls crypto.password, which calls this.
+  if type(hash) ~= "string" then error("crypto.password: hash: expected a string, found " .. check.describe(hash), 3) end
+  if type(text) ~= "string" then error("crypto.password: expected a string, found a " .. type(text), 3) end
   local problem = password.problem(hash)
   if problem then return nil, problem end
   if #text >= PASSWORD_MOST or text:find("\0", 1, true) then return false end
@@ -61,8 +62,8 @@ function password.check(hash, text, ttl)
     if remembered(right, key, now) then return true end
     if remembered(wrong, key, now) then return false end
   end
-  local handle = C.gw_lua_password(wait.here("crypto.password", 2), hash, #hash, text, #text)
-  if handle == nil then return nil, wait.problem("crypto.password", 2) end
+  local handle = C.gw_lua_password(wait.here("crypto.password", 3), hash, #hash, text, #text)
+  if handle == nil then return nil, wait.problem("crypto.password", 3) end
   wait.until_over(handle)
   local result = C.gw_lua_password_result(handle)
   C.gw_lua_wait_end(handle)
