@@ -178,6 +178,7 @@ char *gw_metrics_page(gw_supervisor *s, bool openmetrics, size_t *len)
     gw_metrics_shared(&p, s->live ? s->live->g : NULL);
     write_workers(&p, s);
     write_lua(&p, s);
+    gw_metrics_plugins(&p, s->live ? s->live->g : NULL, now);
     write_generations(&p, s);
     gw_metrics_process(&p, s->started_at);
     gw_page_end(&p);

@@ -15,6 +15,9 @@ const char *gw_metrics_type(bool openmetrics);
 /* malloc'ed, *len bytes; NULL: memory is out. On the control thread. */
 char *gw_metrics_page(struct gw_supervisor *s, bool openmetrics, size_t *len);
 
+/* ---- metrics_plugins.c ---- */
+void gw_metrics_plugins(gw_page *p, const struct gw_generation *g, int64_t now);
+
 /* ---- metrics_process.c ---- */
 /* The process as the kernel sees it: process_cpu_seconds_total and the like. `started`: wall time. */
 void gw_metrics_process(gw_page *p, double started);

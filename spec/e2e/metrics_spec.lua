@@ -109,7 +109,7 @@ describe("/metrics:", function()
       { "gateway_request_body_bytes_total", { route = "/users" }, 4 } } },
     { "Lua's own answer", { path = "/lua", headers = { ["X-Say"] = "418" } }, 418, "/lua", "GET", 418 },
     { "a script error", { path = "/lua", headers = { ["X-Fail"] = "1" } }, 500, "/lua", "GET", 500, {
-      { "gateway_lua_errors_total", nil, 1 } } },
+      { "gateway_lua_errors_total", nil, 1 } }, 1 },
     { "connection refused", { path = "/gone" }, 502, "/gone", "GET", 502, { errors("gone", "connect"),
       { "gateway_upstream_duration_seconds_count", gone, 1 } } },
     { "reset by the upstream", { path = "/users/reset", method = "POST", body = "" }, 502, "/users", "POST", 502,
@@ -147,7 +147,7 @@ describe("/metrics:", function()
   end
 
   for _, case in ipairs(cases) do
-    local name, how, want, route, method, status, others = unpack(case)
+    local name, how, want, route, method, status, others, plugin_errors = unpack(case)
     it("counts once: " .. name, function()
       peers.run(function()
         serve()
@@ -158,6 +158,7 @@ describe("/metrics:", function()
         assert.equal(total + 1, after:sum "gateway_requests_total")
         assert.equal(requests(before, route, method, status) + 1, requests(after, route, method, status))
         assert.equal(after:sum "gateway_requests_total", after:sum "gateway_request_duration_seconds_count")
+        assert.equal(before:sum "gateway_plugin_errors_total" + (plugin_errors or 0), after:sum "gateway_plugin_errors_total")
         for _, other in ipairs(others or {}) do
           assert.equal((before:value(other[1], other[2]) or 0) + other[3], after:value(other[1], other[2]) or 0, other[1])
         end
