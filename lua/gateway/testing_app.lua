@@ -13,7 +13,6 @@ local testing_upstream = require "gateway.testing_upstream"
 local time = require "gateway.time"
 local wait = require "gateway.wait"
 local wire = require "gateway.testing_wire"
-local wait = require "gateway.wait"
 
 local PATIENCE = 24 * 3600 -- most virtual seconds that a test waits for one response
 local ROUNDS_MOST = 100000 -- of clients and backends without time passing
@@ -370,6 +369,24 @@ function App:_address(upstream)
   return address
 end
 
+-- Those who are played by `hosts`, for whoever connects to them without declaring an upstream (gateway.fetch).
+local function settle_hosts(self, hosts)
+  for name, host in pairs(hosts) do
+    local text = name:find(":%d+$") and name or name .. ":80"
+    local seen = self.upstreams[name] or { requests = {} }
+    self.upstreams[name] = seen
+    local host_name, port = text:match("^(.*):(%d+)$")
+    if text:find("^[%d.]+:%d+$") or text:find("^%[") then
+      self._endpoints[text] = { upstream = host, address = text, name = name, index = 1, seen = seen.requests }
+    else
+      local address = self:_address(host)
+      local endpoint = self._endpoints[address]
+      endpoint.name, endpoint.index, endpoint.seen = name, 1, seen.requests
+      self._core:host(host_name, tonumber(port), address)
+    end
+  end
+end
+
 -- Endpoints that are real addresses and names: played by whom `hosts` says; names are not looked up.
 local function settle_endpoints(self, data, hosts)
   for _, declared in ipairs(data.upstreams) do
@@ -377,8 +394,8 @@ local function settle_endpoints(self, data, hosts)
     self.upstreams[declared.name] = { requests = seen }
     for i, endpoint in ipairs(declared.endpoints) do
       local known = self._endpoints[endpoint.address]
-      local host = hosts[endpoint.address]
-      if not known and host then
+      local host = hosts[endpoint.address] or hosts[(endpoint.address:gsub(":80$", ""))]
+      if host then
         local named = endpoint.address
         endpoint.address = self:_address(host)
         known = self._endpoints[endpoint.address]
@@ -396,7 +413,6 @@ end
 
 local function declare(self, f, options, source)
   spec.reset()
-  wait.install()
   local state = spec.state
   state.script, state.folder = source, options.folder or "."
   plugin_files.forget()
@@ -467,6 +483,7 @@ function testing_app.new(f, options, source, plugins, level)
   self.clock = setmetatable({ _app = self }, Clock)
   self.metrics = setmetatable({ _app = self }, Metrics)
   self._holder, self._write, self._now = self._core:surroundings()
+  settle_hosts(self, hosts)
   local good, failure = pcall(as, self, self._core.call, self._core, function()
     local data, problems, chains = declare(self, f, options, source)
     settle_endpoints(self, data, hosts)

@@ -43,6 +43,8 @@ struct gw_loop {
     bool manual, busy; /* gw_loop_new_manual; its last step found something to do */
     /* Takes the place of connecting; NULL: none. See gw_stream_connecting. */
     int (*connect)(struct gw_loop *loop, struct gw_stream *s, const struct gw_address *to);
+    /* Takes the place of looking names up, for resolvers on this loop; NULL: none. GW_OK and one address, or GW_NOTFOUND. */
+    int (*resolve)(struct gw_loop *loop, const char *name, uint16_t port, struct gw_address *to);
     _Alignas(64) _Atomic(gw_mail *) mails; /* newest first; the only member that other threads touch */
 };
 

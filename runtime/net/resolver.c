@@ -252,6 +252,16 @@ void gw_resolve(gw_resolver *r, const char *name, uint16_t port, gw_resolved *do
         leave(r);
         return;
     }
+    if (gw_unlikely(r->loop->resolve != NULL)) {
+        int status = r->loop->resolve(r->loop, name, port, &literal);
+        enter(r);
+        if (status == GW_OK)
+            done(data, GW_OK, NULL, &literal, 1);
+        else
+            done(data, status, "nobody plays it in this test", NULL, 0);
+        leave(r);
+        return;
+    }
     query *q = malloc(sizeof *q);
     if (!q) {
         done(data, GW_NOMEM, ares_strerror(ARES_ENOMEM), NULL, 0);

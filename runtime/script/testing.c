@@ -192,6 +192,7 @@ static int app_new(lua_State *L)
         !(a->prober = gw_prober_new(a->loop, a->ring)))
         return luaL_error(L, "not enough memory or file descriptors for a gateway");
     a->loop->connect = gw_testing_connect;
+    a->loop->resolve = gw_testing_resolve;
     a->engine.owner = a;
     a->state->engine = &a->engine;
     a->listener = (gw_listener){.owner = &a->engine, .loop = a->loop, .accept = gw_engine_accept};

@@ -36,6 +36,7 @@ typedef struct gw_testing_app {
     bool running, failed;
     gw_testing_wire *wires;
     uint32_t wire_count, wire_cap;
+    struct gw_testing_host *hosts;
     gw_testing_knock *knocks;
     uint32_t knock_count, knock_cap;
 } gw_testing_app;
@@ -59,6 +60,7 @@ gw_testing_app *gw_testing_entered(void);
 gw_testing_app *gw_testing_app_at(lua_State *L);
 
 /* gw_loop's `connect`. */
+int gw_testing_resolve(gw_loop *loop, const char *name, uint16_t port, gw_address *to); /* its `resolve` */
 int gw_testing_connect(gw_loop *loop, gw_stream *s, const gw_address *to);
 void gw_testing_wires_clear(gw_testing_app *a);
 /* What clients and backends do: methods, ended by NULLs. */

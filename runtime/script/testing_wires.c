@@ -58,8 +58,54 @@ int gw_testing_connect(gw_loop *loop, gw_stream *s, const gw_address *to)
     return GW_OK;
 }
 
+/* A name that somebody plays. */
+typedef struct gw_testing_host {
+    struct gw_testing_host *next;
+    gw_address at;
+    uint16_t port;
+    char name[];
+} host;
+
+int gw_testing_resolve(gw_loop *loop, const char *name, uint16_t port, gw_address *to)
+{
+    const gw_testing_app *a = gw_testing_entered();
+    for (const host *h = a && a->loop == loop ? a->hosts : NULL; h; h = h->next)
+        if (h->port == port && gw_slice_equal_nocase(gw_slice_str(h->name), gw_slice_str(name))) {
+            *to = h->at;
+            return GW_OK;
+        }
+    return GW_NOTFOUND;
+}
+
+/* app:host(name, port, address): the name has that address. */
+static int app_host(lua_State *L)
+{
+    gw_testing_app *a = gw_testing_app_at(L);
+    size_t len, text_len;
+    const char *name = luaL_checklstring(L, 2, &len), *text = luaL_checklstring(L, 4, &text_len), *reason = NULL;
+    gw_slice rest;
+    uint16_t port;
+    host *h = malloc(sizeof *h + len + 1);
+    if (!h)
+        return luaL_error(L, "not enough memory");
+    h->port = (uint16_t)lua_tointeger(L, 3);
+    memcpy(h->name, name, len + 1);
+    if (gw_address_parse(gw_slice_of(text, text_len), -1, &h->at, &rest, &port, &reason) != GW_ADDRESS_NUMERIC) {
+        free(h);
+        return luaL_error(L, "an address is expected, found \"%s\"", text);
+    }
+    h->next = a->hosts;
+    a->hosts = h;
+    return 0;
+}
+
 void gw_testing_wires_clear(gw_testing_app *a)
 {
+    while (a->hosts) {
+        host *h = a->hosts;
+        a->hosts = h->next;
+        free(h);
+    }
     for (uint32_t i = 0; i < a->knock_count; i++)
         gw_raw_close(a->knocks[i].fd);
     for (uint32_t i = 0; i < a->wire_count; i++)
@@ -220,6 +266,6 @@ static int app_shut(lua_State *L)
 }
 
 const luaL_Reg gw_testing_wire_methods[] = {
-    {"accept", app_accept}, {"knocks", app_knocks}, {"answer", app_answer}, {"put_off", app_put_off},
-    {"read", app_read},     {"write", app_write},   {"shut", app_shut},     {NULL, NULL},
+    {"host", app_host}, {"accept", app_accept}, {"knocks", app_knocks}, {"answer", app_answer}, {"put_off", app_put_off},
+    {"read", app_read}, {"write", app_write},   {"shut", app_shut},     {NULL, NULL},
 };
