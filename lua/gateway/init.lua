@@ -55,7 +55,7 @@ local by_hand = {
   token_bucket = "primitives", client_limiter = "primitives", sliding_window = "primitives", breaker = "primitives",
   breakers = "primitives", balancer = "balancing", health = "balancing", shared = "dictionary",
   regex = "regex", cidr = "cidr", counter = "metrics", gauge = "metrics", histogram = "metrics",
-  sleep = "sleep", spawn = "spawn", all = "wait",
+  sleep = "sleep", spawn = "spawn", single_flight = "single_flight", all = "wait",
 }
 
 -- Whole modules, which need the gateway's C as well.

@@ -3,6 +3,7 @@
 local entry = require "response-cache.entry"
 local gateway = require "gateway"
 local rules = require "response-cache.rules"
+local spec = require "gateway.spec"
 
 local CHECK_EACH = 0.005 -- seconds between looks of who waits for another's answer, growing to:
 local CHECK_MOST = 0.1
@@ -102,8 +103,9 @@ local function keep(config, want, response)
   if length and length > config.max_body then return nil end
   local kind = response.headers["content-type"]
   if kind and kind:lower():find("^text/event%-stream") then return nil end
-  local body = response:body(config.max_body)
-  if not body then return nil end
+  local body = response.body
+  if type(body) ~= "string" then body = response:body(config.max_body) end -- fetched ones have it already
+  if not body or #body > config.max_body then return nil end
   e.body = body
   return store(config, want.key, vary, want.headers, e) and e or nil
 end
@@ -203,16 +205,26 @@ local function ask_alone(config, request, next, want, stored_key, e, token)
   return response
 end
 
+-- Fields that a fetch writes itself.
+local framing = {
+  "connection", "content-length", "expect", "http2-settings", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding",
+  "upgrade",
+}
+
 -- Fetches anew what is sent stale meanwhile. False: it cannot be done from here.
 local function refresh(config, request, want, stored_key, e, token)
-  local to = request.upstream
+  local to = config._upstreams[request.upstream or ""]
   if not to or not can_fetch then return false end
   local headers = snapshot(request.headers)
+  for _, name in ipairs(framing) do headers[name] = nil end
+  headers["x-forwarded-for"], headers["x-forwarded-proto"], headers["x-forwarded-host"] =
+    request.client_ip, request.scheme, request.headers.host
   local later = { key = want.key, headers = snapshot(request.headers), authorized = want.authorized }
   headers["if-none-match"], headers["if-modified-since"] = entry.field(e, "etag"), entry.field(e, "last-modified")
   local target = request.path .. (request.query ~= "" and "?" .. request.query or "")
   return gateway.spawn(function()
-    local response = gateway.fetch(to, { method = "GET", path = target, headers = headers, timeout = config.wait * 2 })
+    local response = gateway.fetch(to, { method = "GET", path = target, headers = headers, timeout = math.max(config.wait, 1) * 2,
+      max_body = config.max_body })
     if response then
       if response.status == 304 then confirm(config, later, stored_key, e, response) else keep(config, later, response) end
     end
@@ -254,7 +266,7 @@ local function serve(config, request, next)
     end
     if not cc["no-cache"] and cc["max-age"] == nil and cc["min-fresh"] == nil and age < e.lifetime + e.revalidate then
       local token = config._store:lock(lease_key(want.key), math.max(config.wait, 1) * 2)
-      -- Where it goes may be known to the route's function only: then this request asks itself, and the others take the stale one meanwhile.
+      -- Where it goes may be known to the route's function only: then this request asks itself; the others take the stale one meanwhile.
       if token and not refresh(config, request, want, stored_key, e, token) then
         if request.method == "GET" then return ask_alone(config, request, next, want, stored_key, e, token) end
         config._store:unlock(lease_key(want.key), token)
@@ -311,6 +323,7 @@ return {
   new = function(config)
     config._store = gateway.shared(config.store, { size = config.size })
     config._prefix = "C\0"
+    config._upstreams = spec.state.upstream_by_name
     config._statuses = {}
     for _, status in ipairs(config.statuses) do config._statuses[status] = true end
     if config.header == "" then config.header = nil end

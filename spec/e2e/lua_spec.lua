@@ -271,12 +271,12 @@ describe("lua:", function()
     end)
   end)
 
-  local long, tail = ("x"):rep(5000), ("y"):rep(300000)
+  local whole, tail = ("x"):rep(5000), ("y"):rep(300000)
   for _, case in ipairs {
-    { "in one chunk", "Transfer-Encoding: chunked\r\n\r\n1388\r\n" .. long .. "\r\n0\r\n\r\n", long },
-    { "in many chunks", "Transfer-Encoding: chunked\r\n\r\n1\r\nz\r\n63\r\n" .. ("z"):rep(99) .. "\r\n1388\r\n" .. long .. "\r\n" ..
-      "493e0\r\n" .. tail .. "\r\n0\r\nX-Trailer: t\r\n\r\n", ("z"):rep(100) .. long .. tail },
-    { "that ends with the connection", "\r\n" .. long .. tail, long .. tail },
+    { "in one chunk", "Transfer-Encoding: chunked\r\n\r\n1388\r\n" .. whole .. "\r\n0\r\n\r\n", whole },
+    { "in many chunks", "Transfer-Encoding: chunked\r\n\r\n1\r\nz\r\n63\r\n" .. ("z"):rep(99) .. "\r\n1388\r\n" .. whole .. "\r\n" ..
+      "493e0\r\n" .. tail .. "\r\n0\r\nX-Trailer: t\r\n\r\n", ("z"):rep(100) .. whole .. tail },
+    { "that ends with the connection", "\r\n" .. whole .. tail, long .. tail },
   } do
     it("a backend's body too long for the script, " .. case[1] .. ", goes out all the same", function()
       peers.run(function()

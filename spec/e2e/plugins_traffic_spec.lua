@@ -1,0 +1,68 @@
+-- Shipped plugins on real sockets, in two workers: one pass each. What they do in full is in spec/plugins.
+
+local gateway = require "spec.support.gateway"
+local peers = require "spec.support.peers"
+
+local SCRIPT = [=[${prelude}
+gateway.trusted_proxies { "127.0.0.1" }
+local stable = gateway.upstream "stable" { "${backend1}" }
+local beta = gateway.upstream "beta" { "${backend2}" }
+local function plugin(path, name, config) gateway.route(path) { use = { gateway.plugin(name, config) }, to = stable } end
+plugin("/cache", "response-cache", {})
+plugin("/canary", "canary", { to = "beta", header = "X-Canary" })
+plugin("/fault", "fault-injection", { delay = "50ms", abort = 503, abort_share = 100 })
+plugin("/size", "request-size-limit", { body = 10 })
+plugin("/bot", "bot-detection", {})
+plugin("/secure", "security-headers", {})
+plugin("/valid", "request-validation", { body = { type = "object", required = { "id" } } })
+plugin("/id", "correlation-id", {})
+]=]
+
+describe("on real sockets:", function()
+  local g, count
+  lazy_setup(function() g = gateway.start { backends = 2, workers = 2, script = SCRIPT } end)
+  lazy_teardown(function() g:stop() end)
+
+  local function within(f)
+    peers.within(function()
+      count = 0
+      g.backends[1]:answer(function()
+        count = count + 1
+        return { body = "stable " .. count, headers = { ["Cache-Control"] = "max-age=60, stale-while-revalidate=60", Vary = "X-Lang" } }
+      end)
+      g.backends[2]:answer { body = "beta" }
+      f()
+    end)
+  end
+
+  it("response-cache, over all workers", function()
+    within(function()
+      for _ = 1, 20 do assert.equal("stable 1", g:ask("/cache/a").body) end
+      assert.equal("stable 2", g:ask({ path = "/cache/a", headers = { ["X-Lang"] = "de" } }).body)
+      local head = g:ask { method = "HEAD", path = "/cache/a" }
+      assert.same({ "HIT", "8" }, { head.headers:get "x-cache", head.headers:get "content-length" })
+      assert.equal(200, g:ask({ method = "POST", path = "/cache/a", body = "x" }).status)
+      assert.equal("stable 4", g:ask("/cache/a").body)
+    end)
+  end)
+
+  it("canary, fault-injection, request-size-limit, bot-detection, security-headers, request-validation, correlation-id", function()
+    within(function()
+      assert.equal("beta", g:ask({ path = "/canary", headers = { ["X-Canary"] = "always" } }).body)
+      assert.equal("stable 1", g:ask("/canary").body)
+      local fault = g:ask "/fault"
+      assert.same({ 503, "delay, abort" }, { fault.status, fault.headers:get "x-fault" })
+      assert.equal(200, g:ask({ method = "POST", path = "/size", body = ("x"):rep(10) }).status)
+      assert.equal(413, g:ask({ method = "POST", path = "/size", body = ("x"):rep(11) }).status)
+      assert.equal(403, g:ask({ path = "/bot", headers = { ["User-Agent"] = "sqlmap/1" } }).status)
+      local secure = g:ask { path = "/secure", headers = { ["X-Forwarded-Proto"] = "https" } }
+      assert.equal("max-age=31536000; includeSubDomains", secure.headers:get "strict-transport-security")
+      local json = { ["Content-Type"] = "application/json" }
+      assert.equal(200, g:ask({ method = "POST", path = "/valid", headers = json, body = '{"id":1}' }).status)
+      assert.equal(400, g:ask({ method = "POST", path = "/valid", headers = json, body = "{}" }).status)
+      local id = g:ask("/id").headers:get "x-correlation-id"
+      assert.equal(36, #id)
+      assert.equal(id, g.backends[1]:last().headers:get "x-correlation-id")
+    end)
+  end)
+end)
