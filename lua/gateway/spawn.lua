@@ -18,8 +18,8 @@ function spawn.take(id)
   return f
 end
 
---- Runs a function beside everything else: it may wait, and goes on when the request that started it is over. It ends with its timeout; when
---- the script is reloaded or the gateway drains it is let finish. An error in it is logged.
+--- Runs a function beside everything else: it may wait, and goes on when the request that started it is over. It ends with its timeout;
+--- when the script is reloaded or the gateway drains it is let finish. An error in it is logged.
 ---@param f fun()
 ---@param options? { timeout?: number|string } timeout: timeouts.chain where it is missing; at most an hour
 ---@return boolean? started nil: too much runs already (1,000 on each worker), or there is no memory
