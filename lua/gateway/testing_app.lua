@@ -21,6 +21,7 @@ local ROUNDS_MOST = 100000 -- of clients and backends without time passing
 ---@field clock gateway.testing.AppClock
 ---@field log table[] what the gateway has logged, oldest first: { level =, message =, time =, ... }. Lines of requests are in `access`
 ---@field access table[] the access log: a record a request
+---@field warnings string[] what gateway check would warn of
 ---@field metrics gateway.testing.Metrics
 ---@field upstreams table<string, { requests: gateway.testing.Request[] }>
 local App = {}
@@ -433,6 +434,7 @@ local function declare(self, f, options, source)
   testing_upstream.declare_in(before)
   state.loading = false
   if not finished then error(data, 0) end
+  self.warnings = route.texts(state.warnings)
   return data, problems, chains
 end
 

@@ -55,7 +55,7 @@ local function framing_of(self, message)
   if self.kind == "response" then
     local status = message.status
     if self.method == "HEAD" or status == 204 or status == 304 then return "none" end
-    if status == 101 then return "close" end
+    if status == 101 then return "none" end -- what follows is no HTTP
   end
   local coding = fields["transfer-encoding"]
   if coding and coding:lower():find("chunked", 1, true) then return "chunked" end

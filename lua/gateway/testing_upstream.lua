@@ -36,6 +36,7 @@ local testing_upstream = {}
 ---@field chunked? boolean the body goes out chunked, not with a Content-Length
 ---@field close? boolean the connection ends after it; with chunked = false, the body ends with the connection
 ---@field interim? integer[]|table[] 1xx answers before it: { 103 } or { { status = 103, headers = {} } }
+---@field tunnel? fun(bytes: string): string? with status = 101: what comes then, and what goes back
 ---@field raw? string these bytes instead of an answer
 ---@field sequence? gateway.testing.Answer[] one after the other; the last stays
 
@@ -48,7 +49,7 @@ Upstream.__index = Upstream
 local fields = {
   status = { type = "integer", min = 100, max = 999 }, body = "any", headers = "any", trailers = "any", delay = "duration",
   hang = "boolean", refuse = "boolean", reset = "any", chunked = "boolean", close = "boolean", interim = "any", raw = "string",
-  sequence = "any", name = "string",
+  sequence = "any", name = "string", tunnel = "function",
 }
 
 local function answer_of(given, where, level)
@@ -212,12 +213,13 @@ function testing_upstream.actions(answer, method)
   local lines = { "" }
   http.field_lines(answer.headers, lines)
   local pieces, whole = pieces_of(answer, lines)
-  local chunked = answer.chunked or (not whole and not answer.close)
+  local chunked = status >= 200 and (answer.chunked or (not whole and not answer.close))
   local until_close = answer.close and answer.chunked == false
   local silent = bodyless(status, method)
   if chunked then
     lines[#lines + 1] = "Transfer-Encoding: chunked\r\n"
-  elseif not until_close and not http.has_field(answer.headers, "content-length") and status ~= 204 and status ~= 304 then
+  elseif not until_close and not http.has_field(answer.headers, "content-length") and status ~= 204 and status ~= 304
+    and status >= 200 then
     local length = 0
     for _, piece in ipairs(pieces) do length = length + (type(piece) == "string" and #piece or 0) end
     if answer.reset == "body" and length < 2 then

@@ -89,6 +89,19 @@ function Peer:_take(request)
   local answer = upstream:_next(true)
   if type(answer) == "function" then answer = ask(self, answer, request) end
   for _, action in ipairs(testing_upstream.actions(answer, request.method)) do self.queue[#self.queue + 1] = action end
+  if answer.status == 101 then self.tunnel = answer.tunnel or function() return nil end end
+end
+
+-- What has come through a tunnel, and what goes back.
+function Peer:_carry()
+  local bytes = self.reader.buffer
+  if bytes == "" then return end
+  self.reader.buffer = ""
+  self.busy = true
+  local good, reply = xpcall(self.tunnel, traced, bytes)
+  self.busy = false
+  if not good then error(reply, 0) end
+  if reply ~= nil then self.queue[#self.queue + 1] = tostring(reply) end
 end
 
 function Peer:step()
@@ -106,11 +119,12 @@ function Peer:step()
     end
     did = true
     self.reader:feed(bytes)
-    local request = self.reader:next()
+    local request = not self.tunnel and self.reader:next()
     while request do
       self:_take(request)
-      request = self.reader:next()
+      request = not self.tunnel and self.reader:next()
     end
+    if self.tunnel then self:_carry() end
     work_off(self)
   end
   return did
@@ -127,6 +141,7 @@ end
 ---@field trailers? gateway.Headers
 ---@field interim? table[] 1xx responses before it
 ---@field error string? how the connection ended when it ended too early
+---@field connection gateway.testing.Connection? after a 101: it goes on by :send(bytes) and :received()
 ---@field duration number virtual seconds from the request to the end of the response
 local Response = {}
 wire.Response = Response
@@ -254,14 +269,16 @@ function Client:step()
       return true
     end
     did = true
-    self.received = (self.received or 0) + #bytes
     self.reader:feed(bytes)
     while self.waiting[1] do
       local message = self.reader:next(self.waiting[1].method)
       if not message then break end
       local pending = table.remove(self.waiting, 1)
       answered(pending, message)
-      if pending.alone then
+      if message.status == 101 then
+        self.tunnel = true
+        pending.response.connection = self
+      elseif pending.alone then
         self:close()
         return true
       end
@@ -319,6 +336,15 @@ end
 function Client:send(bytes)
   self.queue[#self.queue + 1] = bytes
   self.app:_settle()
+end
+
+--- What has come that is no response: after a 101, the bytes of the tunnel.
+---@return string
+function Client:received()
+  self.app:_settle()
+  local bytes = self.reader.buffer
+  self.reader.buffer = ""
+  return bytes
 end
 
 --- Whether the gateway has closed it.

@@ -457,6 +457,25 @@ describe("connections", function()
     assert.equal("tail", app_to({ body = "tail", close = true, chunked = false }):get("/").body)
   end)
 
+  it("become tunnels", function()
+    local app = testing.app(function(g)
+      g.route "/" { to = testing.upstream(function(request)
+        if request.headers.upgrade ~= "echo" then return 400 end
+        return { status = 101, headers = { Upgrade = "echo", Connection = "Upgrade" }, tunnel = function(bytes) return bytes:upper() end }
+      end) }
+    end)
+    local response = app:get("/", { headers = { Upgrade = "echo", Connection = "Upgrade" } })
+    assert.response(response).has.status(101)
+    response.connection:send("hello")
+    assert.equal("HELLO", response.connection:received())
+    response.connection:send("again")
+    assert.equal("AGAIN", response.connection:received())
+    response.connection:close()
+    app.clock:advance(1)
+    assert.equal(0, app:counts().connections_active)
+    assert.response(app:get("/")).has.status(400)
+  end)
+
   it("to real addresses and names are played by hosts, or refused", function()
     local auth = testing.upstream { body = "auth" }
     local app = testing.app(function(g)
