@@ -83,7 +83,7 @@ end
 
 --- A gateway in this process, with what the function declares, on a clock of its own that moves only when told to or when a request waits.
 --- What is wrong with the declarations is raised, in the words of `gateway check`.
----@param f fun(gateway: gateway)
+---@param f fun(gateway: table)
 ---@param options? gateway.testing.Options
 ---@return gateway.testing.App
 function testing.app(f, options)
@@ -100,7 +100,7 @@ testing.upstream = testing_upstream.new
 --- A real gateway, a process of its own on ports that the kernel chooses, asked in the same words over real sockets and in real time. It
 --- ends with the test. A function is compiled anew for it: of the test's locals it can use text, numbers, tables of them and
 --- testing.upstream.
----@param what string|fun(gateway: gateway) a function, the text of a script, or the path of one; without gateway.listen it gets a free port
+---@param what string|fun(gateway: table) a function, the text of a script, or the path of one; without gateway.listen it gets a free port
 ---@return gateway.testing.Served
 function testing.serve(what)
   close_all(kept.ended)

@@ -18,6 +18,13 @@ local PATIENCE = 24 * 3600 -- most virtual seconds that a test waits for one res
 local ROUNDS_MOST = 100000 -- of clients and backends without time passing
 
 ---@class gateway.testing.App
+---@field get fun(self: gateway.testing.App, path?: string, given?: gateway.testing.RequestOptions): gateway.testing.Response
+---@field post fun(self: gateway.testing.App, path?: string, given?: gateway.testing.RequestOptions): gateway.testing.Response
+---@field put fun(self: gateway.testing.App, path?: string, given?: gateway.testing.RequestOptions): gateway.testing.Response
+---@field patch fun(self: gateway.testing.App, path?: string, given?: gateway.testing.RequestOptions): gateway.testing.Response
+---@field delete fun(self: gateway.testing.App, path?: string, given?: gateway.testing.RequestOptions): gateway.testing.Response
+---@field head fun(self: gateway.testing.App, path?: string, given?: gateway.testing.RequestOptions): gateway.testing.Response
+---@field options fun(self: gateway.testing.App, path?: string, given?: gateway.testing.RequestOptions): gateway.testing.Response
 ---@field clock gateway.testing.AppClock
 ---@field log table[] what the gateway has logged, oldest first: { level =, message =, time =, ... }. Lines of requests are in `access`
 ---@field access table[] the access log: a record a request

@@ -24,13 +24,11 @@ local function parse_fields(text, list)
   return list
 end
 
----@class gateway.testing.Reader
 local Reader = {}
 Reader.__index = Reader
 
 --- Reads "request"s or "response"s.
 ---@param kind "request"|"response"
----@return gateway.testing.Reader
 function http.reader(kind)
   return setmetatable({ kind = kind, buffer = "", state = "head" }, Reader)
 end

@@ -18,6 +18,17 @@ local START_SECONDS, STOP_SECONDS, ANSWER_SECONDS = 30, 15, 60
 ---@field listeners string[] all of them
 ---@field admin string? of the admin address
 ---@field pid integer
+---@field log table[]
+---@field access table[]
+---@field start fun(self: gateway.testing.Served, options?: gateway.testing.RequestOptions|string): gateway.testing.Pending
+---@field request fun(self: gateway.testing.Served, options: gateway.testing.RequestOptions): gateway.testing.Response
+---@field get fun(self: gateway.testing.Served, path?: string, given?: gateway.testing.RequestOptions): gateway.testing.Response
+---@field post fun(self: gateway.testing.Served, path?: string, given?: gateway.testing.RequestOptions): gateway.testing.Response
+---@field put fun(self: gateway.testing.Served, path?: string, given?: gateway.testing.RequestOptions): gateway.testing.Response
+---@field patch fun(self: gateway.testing.Served, path?: string, given?: gateway.testing.RequestOptions): gateway.testing.Response
+---@field delete fun(self: gateway.testing.Served, path?: string, given?: gateway.testing.RequestOptions): gateway.testing.Response
+---@field head fun(self: gateway.testing.Served, path?: string, given?: gateway.testing.RequestOptions): gateway.testing.Response
+---@field options fun(self: gateway.testing.Served, path?: string, given?: gateway.testing.RequestOptions): gateway.testing.Response
 local Served = {}
 for _, name in ipairs { "start", "request", "get", "post", "put", "patch", "delete", "head", "options" } do
   Served[name] = testing_app.App[name]
@@ -136,7 +147,7 @@ end
 
 -- ---- backends ----
 
---- Plays a testing.upstream at an address of its own; its address and a name for it.
+-- Plays a testing.upstream at an address of its own; its address and a name for it.
 function Served:_listen(upstream)
   local known = self._played[upstream]
   if known then return known.address, known.name end

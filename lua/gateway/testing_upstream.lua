@@ -138,7 +138,7 @@ function Upstream.__gateway_upstream(self)
   return known
 end
 
---- What it does next: an answer, or a function that gives one. `take`: it is used up by this.
+-- What it does next: an answer, or a function that gives one. `take`: it is used up by this.
 function Upstream:_next(take)
   if not self.sequence then return self.answer end
   local answer = self.sequence[math.min(self.count + 1, #self.sequence)]

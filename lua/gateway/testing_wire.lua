@@ -289,6 +289,7 @@ function Client:step()
 end
 
 --- Closes the connection: the client goes away.
+---@param how? "close"|"reset"
 function Client:close(how)
   if self.fd then self.app._core:shut(self.fd, how or "close") end
   self.fd = nil
@@ -333,6 +334,7 @@ function Client:request(options)
 end
 
 --- Sends bytes as they are.
+---@param bytes string
 function Client:send(bytes)
   self.queue[#self.queue + 1] = bytes
   self.app:_settle()
@@ -348,6 +350,7 @@ function Client:received()
 end
 
 --- Whether the gateway has closed it.
+---@return boolean
 function Client:is_closed()
   self.app:_settle()
   return self.fd == nil
@@ -361,11 +364,13 @@ function Pending:wait()
 end
 
 --- Whether the response is there already.
+---@return boolean
 function Pending:done()
   return self.response ~= nil
 end
 
 --- The client goes away. "reset": its connection breaks.
+---@param how? "close"|"reset"
 function Pending:abort(how)
   self.client:close(how)
   self.app:_settle()

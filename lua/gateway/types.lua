@@ -260,19 +260,51 @@ function types.text(files, read)
   return table.concat(out, "\n"), missing
 end
 
---- Called by the command: writes WORD/gateway.lua. The text to print, or nil and what is wrong.
----@param options { word: string, library: function }
-function types.run(options)
-  local text = types.text(options.library(), options.library)
-  local folder = options.word:gsub("(.)/+$", "%1")
-  local path = folder .. "/gateway.lua"
+--- The same for gateway.testing: a module of its own, on top of the others' types.
+---@param files string[]
+---@param read fun(path: string): string
+---@return string text
+---@return string[] missing
+function types.testing_text(files, read)
+  local found = read_library(files, read)
+  local public, missing = {}, {}
+  local sources = { upstream = { "lua/gateway/testing_upstream.lua", "new" } }
+  for _, name in ipairs { "app", "clock", "jwt", "serve", "upstream" } do
+    local source = sources[name] or { "lua/gateway/testing.lua", name }
+    local entry = found.functions[source[1]] and found.functions[source[1]][source[2]]
+    if entry then add_value(public, "testing." .. name, entry) else missing[#missing + 1] = "gateway.testing." .. name end
+  end
+  for _, block in ipairs(found.types) do
+    for _, name in ipairs(type_names(block)) do block.wanted = block.wanted or name:find("^gateway%.testing%.") ~= nil end
+  end
+  local out = { "---@meta gateway.testing", "-- Definitions for editors. Written by `gateway types`; changes are lost.", "" }
+  add_types(out, found)
+  out[#out + 1] = "local testing = {}\n"
+  for _, line in ipairs(public) do out[#out + 1] = line end
+  out[#out + 1] = "---@type table<string, { private: string, public: string }>\ntesting.keys = nil\n\nreturn testing\n"
+  return table.concat(out, "\n"), missing
+end
+
+local function write(path, text)
   local file, why = io.open(path, "w")
   if not file then return nil, ("cannot write %s"):format(why) end
   local good, problem = file:write(text)
   local closed, late = file:close()
   if not good or not closed then return nil, ("cannot write %s: %s"):format(path, problem or late) end
+  return true
+end
+
+--- Called by the command: writes WORD/gateway.lua and WORD/gateway-testing.lua. The text to print, or nil and what is wrong.
+---@param options { word: string, library: function }
+function types.run(options)
+  local text = types.text(options.library(), options.library)
+  local folder = options.word:gsub("(.)/+$", "%1")
+  local path = folder .. "/gateway.lua"
+  local good, problem = write(path, text)
+  if good then good, problem = write(folder .. "/gateway-testing.lua", (types.testing_text(options.library(), options.library))) end
+  if not good then return nil, problem end
   return ([[
-wrote %s
+wrote %s and gateway-testing.lua
 
 lua-language-server completes what is in it when .luarc.json beside your script says:
 

@@ -115,8 +115,9 @@ end
 local text, missing = types.text(library(), read)
 
 -- Lines of the text with what is wrong with them; and what is defined and used.
-local function look()
+local function look(text, known) -- luacheck: ignore 431
   local defined, used, problems = {}, {}, {}
+  for name in pairs(known or {}) do defined[name] = true end
   local pending = { params = {} }
   local number = 0
   local functions = {}
@@ -182,7 +183,7 @@ local function look()
 end
 
 describe("the definitions for editors", function()
-  local problems, functions, defined = look()
+  local problems, functions, defined = look(text)
 
   it("name everything that is public", function() assert.same({}, missing) end)
   it("are Lua", function() assert(loadstring(text)) end)
@@ -216,4 +217,22 @@ describe("the definitions for editors", function()
       for field in pairs(fields) do assert.truthy(class:find("@field " .. field .. "%?? "), field) end
     end)
   end
+end)
+
+describe("the definitions of gateway.testing", function()
+  local of_testing, lost = types.testing_text(library(), read)
+  local _, _, known = look(text)
+  local problems, functions = look(of_testing, known)
+
+  it("name everything that is public", function() assert.same({}, lost) end)
+  it("are Lua", function() assert(loadstring(of_testing)) end)
+  it("parse as LuaCATS, and name only what is defined", function() assert.same({}, problems) end)
+
+  it("hold what tests use most", function()
+    local at = {}
+    for _, path in ipairs(functions) do at[path] = true end
+    for _, path in ipairs { "testing.app", "testing.upstream", "testing.serve", "testing.jwt", "testing.clock", "testing_Pending:wait" } do
+      assert.is_true(at[path], path)
+    end
+  end)
 end)
