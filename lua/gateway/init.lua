@@ -4,6 +4,7 @@ local limit = require "gateway.limit"
 local load = require "gateway.load"
 local log = require "gateway.log"
 local logs = require "gateway.logs"
+local operation = require "gateway.operation"
 local plugin = require "gateway.plugin"
 local respond = require "gateway.respond"
 local route = require "gateway.route"
@@ -16,7 +17,7 @@ local check = require "gateway.check"
 
 local gateway = {
   listen = settings.listen,
-  admin = settings.admin,
+  admin = operation.admin, user = operation.user,
   workers = settings.workers,
   limits = settings.limits,
   timeouts = settings.timeouts,

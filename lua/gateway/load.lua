@@ -10,6 +10,7 @@
 local check = require "gateway.check"
 local limit = require "gateway.limit"
 local logs = require "gateway.logs"
+local operation = require "gateway.operation"
 local plugin = require "gateway.plugin"
 local respond = require "gateway.respond"
 local route = require "gateway.route"
@@ -257,7 +258,7 @@ local function upstreams(map, file, source)
 end
 
 local single = {
-  "admin", "workers", "limits", "timeouts", "script", "access_log", "event_log", "tracing", "trusted_proxies", "forwarding",
+  "admin", "user", "workers", "limits", "timeouts", "script", "access_log", "event_log", "tracing", "trusted_proxies", "forwarding",
   "request_id",
 }
 
@@ -272,7 +273,8 @@ local function apply(tree, file)
     if not known[key] then spec.problem(check.unknown("name", key, known), file.source(tree, key)) end
   end
   for _, name in ipairs(single) do
-    if tree[name] ~= nil then spec.at(file.source(tree, name), settings[name] or logs[name] or tracing[name], tree[name]) end
+    local declare = settings[name] or operation[name] or logs[name] or tracing[name]
+    if tree[name] ~= nil then spec.at(file.source(tree, name), declare, tree[name]) end
   end
   if tree.listen ~= nil then
     local list = type(tree.listen) == "table" and tree.listen or { tree.listen }

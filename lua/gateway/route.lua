@@ -360,7 +360,7 @@ function route.finish()
   local problems = route.texts(state.problems)
   return {
     listens = state.listens, admin = state.admin, workers = state.workers or 0, limits = state.limits, timeouts = state.timeouts,
-    lua = state.lua,
+    lua = state.lua, user = state.user,
     trusted_proxies = state.trusted_proxies, forwarding = state.forwarding, request_id = state.request_id, access_log = state.access_log,
     event_log = state.event_log, tracing = state.tracing,
     upstreams = upstreams, routes = routes, metrics = state.metrics, files = state.files, shared = state.shared,

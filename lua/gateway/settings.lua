@@ -1,4 +1,4 @@
--- What a script says once about the gateway as a whole: listen, admin, workers, limits, timeouts, trusted_proxies, forwarding,
+-- What a script says once about the gateway as a whole: listen, workers, limits, timeouts, trusted_proxies, forwarding,
 -- request_id. Each checks what it is given and puts the normalised form into the spec.
 
 local check = require "gateway.check"
@@ -120,18 +120,6 @@ function settings.listen(address)
     end
   end
   table.insert(spec.state.listens, { at = address, source = source })
-end
-
---- gateway.admin "127.0.0.1:9901": where /healthz, /readyz, /status and /reload answer; false: nowhere.
----@param address string|false
-function settings.admin(address)
-  local source = spec.once("admin")
-  if address == false then return end
-  if type(address) ~= "string" then
-    spec.problem('gateway.admin: expected an address such as "127.0.0.1:9901", or false, found ' .. check.describe(address), source)
-    return
-  end
-  spec.state.admin = { at = address, source = source }
 end
 
 --- gateway.workers(4), or "auto": one a core.

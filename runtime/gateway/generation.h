@@ -104,6 +104,15 @@ typedef struct gw_listen_spec {
     gw_slice text, source;
 } gw_listen_spec;
 
+/* How the process is run. */
+typedef struct gw_operation_spec {
+    gw_slice admin_token; /* what requests to the admin address must bring; {NULL,0}: nothing */
+    gw_slice admin_host;  /* a name under which it is asked for; {NULL,0}: none */
+    int admin_mode;       /* of its unix socket */
+    gw_slice user, group; /* as whom to serve; {NULL,0}: as whoever started it; the user's own group */
+    gw_slice user_source;
+} gw_operation_spec;
+
 typedef struct gw_plugin_use gw_plugin_use;
 
 typedef struct gw_generation_worker {
@@ -138,6 +147,7 @@ struct gw_generation {
     gw_listen_spec *listens;
     uint32_t listen_count;
     gw_listen_spec admin; /* .text.ptr NULL: none */
+    gw_operation_spec operation;
     uint32_t workers;     /* asked for; 0: auto */
     const char **files;   /* everything that was read to build it: to be watched */
     uint32_t file_count;

@@ -141,7 +141,7 @@ static int clear_path(const gw_address *at)
     return unlink(at->un.sun_path) < 0 && errno != ENOENT ? errno : 0;
 }
 
-static int listen_unix(gw_address *at, int count, int fds[], char *message, size_t message_bytes)
+static int listen_unix(gw_address *at, int count, int fds[], int mode, char *message, size_t message_bytes)
 {
     int error = clear_path(at);
     if (error)
@@ -150,6 +150,14 @@ static int listen_unix(gw_address *at, int count, int fds[], char *message, size
     fds[0] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fds[0] < 0)
         return fail(at, what, errno, message, message_bytes);
+    /* The path is made with the mode that the socket has, less the umask: nobody gets in before the chmod, which puts back what the umask
+     * took. */
+    what = "cannot set the mode";
+    if (mode >= 0 && fchmod(fds[0], (mode_t)mode) < 0) {
+        error = errno;
+        close_all(1, fds);
+        return fail(at, what, error, message, message_bytes);
+    }
     what = "cannot bind";
     if (bind(fds[0], &at->any, at->len) < 0) {
         error = errno;
@@ -157,6 +165,9 @@ static int listen_unix(gw_address *at, int count, int fds[], char *message, size
         return fail(at, what, error, message, message_bytes);
     }
     int made = 1;
+    what = "cannot set the mode";
+    if (mode >= 0 && chmod(at->un.sun_path, (mode_t)mode) < 0)
+        goto failed;
     what = "cannot listen";
     if (listen(fds[0], GW_LISTEN_BACKLOG) < 0)
         goto failed;
@@ -174,6 +185,11 @@ failed:
 
 int gw_listen_bind(gw_address *at, int count, int fds[], char *message, size_t message_bytes)
 {
+    return gw_listen_bind_mode(at, count, fds, -1, message, message_bytes);
+}
+
+int gw_listen_bind_mode(gw_address *at, int count, int fds[], int mode, char *message, size_t message_bytes)
+{
     for (int i = 0; i < count; i++)
         fds[i] = -1;
     if (count < 1) {
@@ -185,7 +201,7 @@ int gw_listen_bind(gw_address *at, int count, int fds[], char *message, size_t m
     case AF_INET6:
         return listen_tcp(at, count, fds, message, message_bytes);
     case AF_UNIX:
-        return listen_unix(at, count, fds, message, message_bytes);
+        return listen_unix(at, count, fds, mode, message, message_bytes);
     default:
         snprintf(message, message_bytes, "not an address to listen on");
         return GW_INVALID;

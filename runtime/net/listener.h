@@ -18,6 +18,8 @@
  * stays open. The address may be numeric or unix:; names are refused. Port 0: the kernel chooses; the address that came of it is
  * written back to *at. */
 int gw_listen_bind(gw_address *at, int count, int fds[], char *message, size_t message_bytes);
+/* The same; a unix socket has this mode from its first moment on. */
+int gw_listen_bind_mode(gw_address *at, int count, int fds[], int mode, char *message, size_t message_bytes);
 void gw_listen_close(const gw_address *at, int count, int fds[], bool unlink_path);
 
 typedef struct gw_listener gw_listener;

@@ -7,7 +7,9 @@
 #include "net/stream.h"
 #include "process/metrics.h"
 #include "process/supervisor.h"
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define CLIENTS_MOST 64
@@ -76,6 +78,7 @@ struct gw_admin {
     gw_listener listener;
     bool listening;
     gw_address asked, at;
+    int mode;
     char text[GW_ADDRESS_TEXT];
     gw_buffer_pool buffers;
     gw_list clients; /* oldest first */
@@ -106,6 +109,8 @@ static void answer(gw_admin_client *c, int status, const char *type, const char 
                    gw_reason_phrase(status), type, len);
     if (c->allow)
         gw_text_printf(&text, "Allow: %s\r\n", c->allow);
+    if (status == 401)
+        gw_text_lit(&text, "WWW-Authenticate: Bearer\r\n");
     if (!c->keep)
         gw_text_lit(&text, "Connection: close\r\n");
     gw_text_lit(&text, "\r\n");
@@ -225,22 +230,6 @@ static void refuse(gw_admin_client *c, int status, const char *reason)
     c->reason = reason;
 }
 
-/* A page in a browser on this machine can reach us too: by a name that it makes point here (then Host is that name), or by posting to us
- * blindly (then Origin is there). Neither is an operator. */
-static bool from_a_page(const gw_admin_client *c, const gw_request *r)
-{
-    if (gw_headers_find(&r->headers, GW_SLICE("Origin"), 0) >= 0)
-        return true;
-    if (c->admin->at.any.sa_family == AF_UNIX || r->host.len == 0)
-        return false;
-    static const gw_slice local = {"localhost", 9};
-    gw_ip ip;
-    if (gw_slice_equal_nocase(r->host, local) || gw_ip_parse(r->host, &ip) == 0)
-        return false;
-    return !(r->host.len > local.len + 1 && r->host.ptr[r->host.len - local.len - 1] == '.' &&
-             gw_slice_equal_nocase(gw_slice_of(r->host.ptr + r->host.len - local.len, local.len), local));
-}
-
 /* The endpoint that a query names is kept until the body has been read past. */
 static void take_endpoint(gw_admin_client *c, const gw_request *r)
 {
@@ -261,8 +250,12 @@ static void take_endpoint(gw_admin_client *c, const gw_request *r)
 
 static void choose(gw_admin_client *c, const gw_request *r)
 {
-    if (from_a_page(c, r)) {
-        refuse(c, 403, "requests from web pages, or for a name that is not this machine's, are refused");
+    const char *reason;
+    bool probe = gw_slice_equal(r->raw_path, GW_SLICE("/healthz")) || gw_slice_equal(r->raw_path, GW_SLICE("/readyz"));
+    int refused =
+        gw_admin_access(&c->admin->supervisor->live->g->operation, r, c->admin->at.any.sa_family == AF_UNIX, probe, &reason);
+    if (refused) {
+        refuse(c, refused, reason);
         return;
     }
     for (size_t i = 0; i < GW_COUNT(resources); i++) {
@@ -514,9 +507,10 @@ void gw_admin_free(gw_admin *a)
     free(a);
 }
 
-bool gw_admin_prepare(gw_admin *a, const gw_listen_spec *spec, gw_admin_change *change, gw_lines *errors)
+bool gw_admin_prepare(gw_admin *a, const gw_generation *g, gw_admin_change *change, gw_lines *errors)
 {
-    *change = (gw_admin_change){.fd = -1, .listen = spec->text.ptr != NULL};
+    const gw_listen_spec *spec = &g->admin;
+    *change = (gw_admin_change){.fd = -1, .listen = spec->text.ptr != NULL, .mode = g->operation.admin_mode};
     if (change->listen == a->listening && (!change->listen || gw_address_equal(&a->asked, &spec->at)))
         return true;
     change->changed = true;
@@ -524,7 +518,7 @@ bool gw_admin_prepare(gw_admin *a, const gw_listen_spec *spec, gw_admin_change *
         return true;
     change->asked = change->at = spec->at;
     char message[256];
-    if (gw_listen_bind(&change->at, 1, &change->fd, message, sizeof message) == 0)
+    if (gw_listen_bind_mode(&change->at, 1, &change->fd, change->mode, message, sizeof message) == 0)
         return true;
     gw_lines_add(errors, "%.*s: cannot listen on the admin address %s\n", (int)spec->source.len, spec->source.ptr, message);
     change->changed = false;
@@ -540,11 +534,18 @@ void gw_admin_discard(gw_admin_change *change)
 
 void gw_admin_apply(gw_admin *a, gw_admin_change *change)
 {
-    if (!change->changed)
+    if (!change->changed) {
+        if (a->listening && a->mode != change->mode && a->at.any.sa_family == AF_UNIX &&
+            chmod(a->at.un.sun_path, (mode_t)change->mode) < 0)
+            gw_log_event(a->supervisor->ring, GW_LOG_WARN, "the mode of the admin socket could not be changed",
+                         "\"error\":\"%s\"", strerror(errno));
+        a->mode = change->mode;
         return;
+    }
     stop_listening(a);
     if (!change->listen)
         return;
+    a->mode = change->mode;
     a->asked = change->asked;
     a->at = change->at;
     a->text[gw_address_text(&a->at, a->text)] = '\0';

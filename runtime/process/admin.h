@@ -16,14 +16,20 @@ typedef struct gw_admin_change {
     bool changed; /* the address is another one, or there is none any more */
     bool listen;
     gw_address asked, at;
-    int fd;
+    int fd, mode;
 } gw_admin_change;
 /* Binds the address if it is a new one. False: it could not be bound; why is appended. */
-bool gw_admin_prepare(gw_admin *a, const gw_listen_spec *spec, gw_admin_change *change, gw_lines *errors);
+bool gw_admin_prepare(gw_admin *a, const gw_generation *g, gw_admin_change *change, gw_lines *errors);
 void gw_admin_discard(gw_admin_change *change);
 void gw_admin_apply(gw_admin *a, gw_admin_change *change);
 /* The address at which it listens, as text; "" for none. */
 const char *gw_admin_text(const gw_admin *a);
+
+/* ---- admin_access.c: who may ask ---- */
+struct gw_request;
+/* 0; or the status of a refusal, 401 (a token is asked for) or 403, and *reason. `by_path`: it came by a unix socket. `probe`: a resource that tells
+ * nothing but whether we are alive. */
+int gw_admin_access(const gw_operation_spec *o, const struct gw_request *r, bool by_path, bool probe, const char **reason);
 
 /* ---- status.c, endpoints.c ---- */
 struct gw_reload_result;

@@ -219,7 +219,7 @@ bool gw_generation_apply(gw_supervisor *s, gw_generation *g, gw_lines *errors)
     gw_live *live = NULL;
     if (!gw_listening_prepare(s, g, &listening, errors))
         goto refused;
-    if (!gw_admin_prepare(s->admin, &g->admin, &admin, errors))
+    if (!gw_admin_prepare(s->admin, g, &admin, errors))
         goto refused_bound;
     if (!gw_logging_prepare(s, g, &logging, errors))
         goto refused_bound;

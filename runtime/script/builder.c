@@ -64,8 +64,7 @@ bool gw_spec_boolean(lua_State *L, int at, const char *name, bool missing)
 
 /* ---- settings ---- */
 
-/* A listening address from the table at the top of the stack. False: it is none (told). */
-static bool build_listen(gw_builder *b, gw_listen_spec *out, const char *word)
+bool gw_build_listen(gw_builder *b, gw_listen_spec *out, const char *word)
 {
     int at = lua_gettop(b->L);
     out->text = gw_spec_string(b, at, "at");
@@ -93,7 +92,7 @@ static void build_listens(gw_builder *b, int at)
         g->listens = gw_build_take(b, count, sizeof *g->listens);
         for (uint32_t i = 0; i < count; i++) {
             lua_rawgeti(L, -1, (int)i + 1);
-            build_listen(b, &g->listens[i], "gateway.listen");
+            gw_build_listen(b, &g->listens[i], "gateway.listen");
             lua_pop(L, 1);
             for (uint32_t k = 0; k < i; k++)
                 if (g->listens[k].at.len && gw_address_equal(&g->listens[k].at, &g->listens[i].at))
@@ -102,15 +101,6 @@ static void build_listens(gw_builder *b, int at)
                                     g->listens[k].source.ptr);
         }
         g->listen_count = count;
-        lua_pop(L, 1);
-    }
-    if (gw_spec_table(L, at, "admin")) {
-        if (build_listen(b, &g->admin, "gateway.admin") && !gw_address_is_local(&g->admin.at))
-            gw_messages_add(
-                b->errors,
-                "%s: gateway.admin \"%s\" can be reached from other machines, and the admin address asks nobody who they "
-                "are: expected a loopback address (\"127.0.0.1:PORT\", \"[::1]:PORT\") or \"unix:/path\"",
-                g->admin.source.ptr, g->admin.text.ptr);
         lua_pop(L, 1);
     }
 }
@@ -184,6 +174,7 @@ void gw_build_settings(gw_builder *b, int at)
 {
     gw_generation *g = b->g;
     build_listens(b, at);
+    gw_build_operation(b, at);
     build_limits(b, at);
     build_forwarding(b, at);
     g->workers = (uint32_t)gw_spec_number(b->L, at, "workers", 0);

@@ -41,11 +41,15 @@ void *gw_build_take(gw_builder *b, size_t count, size_t bytes);
 /* Raises in Lua. */
 void gw_build_no_memory(gw_builder *b) __attribute__((noreturn));
 
+/* A listening address from the table at the top of the stack. False: it is none (told). */
+bool gw_build_listen(gw_builder *b, gw_listen_spec *out, const char *word);
+
 /* An upstream's options about traffic (balance, health, breaker, retry, concurrency); its table is at stack index `at`. */
 void gw_build_traffic(gw_builder *b, gw_upstream *u, int at);
 
 /* ---- parts; each takes the spec at stack index `at` ---- */
 void gw_build_settings(gw_builder *b, int at);
+void gw_build_operation(gw_builder *b, int at);
 void gw_build_logs(gw_builder *b, int at);
 void gw_build_tracing(gw_builder *b, int at);
 void gw_build_upstreams(gw_builder *b, int at);

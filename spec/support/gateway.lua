@@ -267,8 +267,9 @@ local function prepare(options)
   for name, value in pairs(options.vars or {}) do vars[name] = value end
   vars.port, vars.port2, vars.port3, vars.admin = sys.free_port(), sys.free_port(), sys.free_port(), sys.free_port()
   vars.dir = self.dir
-  vars.prelude = ('local gateway = require "gateway"; gateway.listen "127.0.0.1:%d"; gateway.admin "127.0.0.1:%d"; gateway.workers(%s);')
-    :format(vars.port, vars.admin, tostring(options.workers or 1))
+  if options.admin then vars.admin = self:fill(options.admin) end
+  vars.prelude = ('local gateway = require "gateway"; gateway.listen "127.0.0.1:%d"; gateway.admin "%s"; gateway.workers(%s);')
+    :format(vars.port, options.admin and vars.admin or "127.0.0.1:" .. vars.admin, tostring(options.workers or 1))
   self.port = vars.port
   local backends = options.backends or 0
   if type(backends) == "number" then
@@ -344,7 +345,7 @@ end
 
 --- Starts it and waits until it is ready. options: script, files, vars, backends (a number, or a list of addresses; "refused" gives
 -- a port where nobody listens), workers (1), env, args, open_files (RLIMIT_NOFILE), asan (more
--- options of AddressSanitizer), binary (another than gateway.binary()).
+-- options of AddressSanitizer), admin (another address than a port of 127.0.0.1), binary (another than gateway.binary()).
 function gateway.start(options)
   for attempt = 1, 3 do
     local self = launch(options)
