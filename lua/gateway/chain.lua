@@ -56,8 +56,10 @@ local function layer(task, f, after, i, place, outer)
   local request, response, results, here, cells = task.request, task.response, task.results, task.here, task.cells
   return function()
     here[0] = place
-    local cell = cells[place]
-    cell.calls = cell.calls + 1
+    do -- no local of it when f is called: what a trace leaves with, it has to make
+      local cell = cells[place]
+      cell.calls = cell.calls + 1
+    end
     local result = f(request, after)
     if result ~= response and getmetatable(result) ~= Made then result = unsaid(task, f, result, results[i + 1]) end
     results[i] = result
@@ -92,8 +94,10 @@ local function decide(task, f, next, i, place, outer)
   local request, results, view, here, cells = task.request, task.results, task.view, task.here, task.cells
   return function()
     here[0] = place
-    local cell = cells[place]
-    cell.calls = cell.calls + 1
+    do
+      local cell = cells[place]
+      cell.calls = cell.calls + 1
+    end
     local target = f(request)
     local meta = getmetatable(target)
     if meta ~= Upstream and meta ~= Made then

@@ -80,7 +80,7 @@ void gw_guard_code_added(gw_code_area *a, const void *begin)
     gw_list_init(&a->link);
     a->begin = begin;
     a->bytes = 0;
-    if (!w || !(atomic_load_explicit(&w->entry, memory_order_relaxed) & 1))
+    if (!w || !w->state)
         return;
     a->bytes = area_bytes(begin);
     gw_list_push_back(&((gw_state *)w->state)->code, &a->link);
@@ -199,6 +199,7 @@ static __attribute__((noinline)) int left_in_the_middle(gw_watched *w)
 {
     gw_state *s = w->state;
     gw_watchdog_out(w, atomic_load_explicit(&w->entry, memory_order_relaxed));
+    w->state = NULL;
     s->overran = (double)atomic_load_explicit(&w->ran, memory_order_relaxed) / 1e9;
     count_time(s, w);
     if (s->lost)
@@ -228,6 +229,7 @@ static inline int guarded(gw_state *s, enum way way, lua_State *co, int argument
     uint64_t entry = gw_watchdog_in(w);
     int status = enter(s, way, co, arguments, f, data);
     gw_watchdog_out(w, entry);
+    w->state = NULL;
     if (gw_unlikely(atomic_load_explicit(&w->sampled, memory_order_acquire) == entry))
         count_time(s, w);
     if (gw_unlikely(w->asked == entry))
@@ -238,6 +240,18 @@ static inline int guarded(gw_state *s, enum way way, lua_State *co, int argument
 int gw_guard_resume(gw_state *s, lua_State *co, int arguments)
 {
     return guarded(s, RESUME, co, arguments, NULL, NULL);
+}
+
+int gw_guard_resume_library(gw_state *s, lua_State *co, int arguments)
+{
+    gw_watched *w = gw_watchdog_known();
+    bool outer = w && !w->state; /* and not inside another entry */
+    if (outer)
+        w->state = s;
+    int status = lua_resume(co, arguments);
+    if (outer)
+        w->state = NULL;
+    return status;
 }
 
 int gw_guard_cpcall(gw_state *s, lua_CFunction f, void *data)

@@ -288,10 +288,8 @@ static enum gw_chain_verdict run(gw_task *t, gw_exchange *x, int arguments)
         t->at = GW_TASK_RUNNING;
         s->running = t;
         push_response(t);
-        status = gw_guard_resume(s, t->co, 1);
+        status = gw_guard_resume_library(s, t->co, 1);
         x->task = NULL;
-        if (gw_unlikely(status == GW_GUARD_ABANDONED)) /* the library's own layers ran away: the request is well all the same */
-            return GW_CHAIN_FORWARD_ONLY;
         s->running = NULL;
         if (gw_likely(status == LUA_YIELD && t->at == GW_TASK_PARKED))
             give(t, x);

@@ -33,7 +33,7 @@ typedef struct gw_watched {
     /* the thread's own */
     const _Atomic int *_Atomic place; /* where in the script it is, to be sampled; NULL: nowhere */
     _Atomic int sampled_place;
-    void *state;    /* whose Lua runs */
+    void *state;    /* whose Lua runs; NULL: none */
     uint64_t asked; /* the entry in which the hook was set */
     sigjmp_buf out;
     /* the watchdog's own */
