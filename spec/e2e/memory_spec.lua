@@ -3,6 +3,7 @@
 
 local failing_memory = require "spec.support.failing_memory"
 local gateway = require "spec.support.gateway"
+local metrics = require "spec.support.metrics"
 local peers = require "spec.support.peers"
 local sys = require "spec.support.sys"
 
@@ -19,7 +20,13 @@ local SCRIPT = [[${prelude}
   gateway.route "/fixed" { to = gateway.respond(200, "fixed") }
   gateway.route "/params/:id/*rest" { methods = { "GET" }, to = up }
   gateway.route "/tail" { to = up, use = { function(request, next) request.headers["X-Tail"] = mark; return next() end } }
-  gateway.route "/lua" { to = up, use = { function(request, next) local r = next(); r.headers["X-Lua"] = mark; return r end } }
+  local seen = gateway.counter("seen_total", "Seen.", { "mark", "kind" })
+  gateway.route "/lua" { to = up, use = { function(request, next)
+    seen:inc(1, { mark, request.id:sub(1, 1) })
+    local r = next()
+    r.headers["X-Lua"] = mark
+    return r
+  end } }
   gateway.route "/gather" { to = function(request) return gateway.respond(200, tostring(#request:body())) end }
   gateway.route "/replace" { to = up, use = { function(_, next) local r = next(); r.body = r:body():upper(); return r end } }
   gateway.route "/garbage" { to = function(request)
@@ -126,6 +133,12 @@ describe("memory:", function()
         g:write("main.lua", (SCRIPT:gsub("MARK", tostring(number))))
       else
         pcall(function() g:reload() end)
+      end
+      local good, response = pcall(function() return g:admin("/metrics") end)
+      if good and response.status == 200 then
+        metrics.parse(response.body) -- whole, or not at all
+      elseif good then
+        assert.equal(503, response.status)
       end
       peers.sleep(0.05)
     end
