@@ -177,3 +177,61 @@ describe("loop", function()
     assert.equal(before, sys.open_files("self"))
   end)
 end)
+
+describe("a loop by hand", function()
+  local loop
+  before_each(function() loop = net.loop(1000) end)
+  after_each(function() loop:free() end)
+
+  local function step() return net.call(C.gw_loop_step, loop.c) end
+
+  local function at(now)
+    net.call(C.gw_loop_at, loop.c, now)
+    repeat until not step()
+  end
+
+  it("has a time that only moves when it is told to, and never backwards", function()
+    assert.equal(1000, loop.c.now)
+    step()
+    assert.equal(1000, loop.c.now)
+    at(1001.5)
+    assert.equal(1001.5, loop.c.now)
+    at(900)
+    assert.equal(1001.5, loop.c.now)
+  end)
+
+  it("says when something is due, not too late, and runs it then", function()
+    C.gw_timeout_disarm(loop.guard)
+    local order, steps = {}, 0
+    for _, seconds in ipairs { 30, 0.5, 5, 7200 } do
+      loop:arm(loop:timeout(function() order[#order + 1] = { seconds, loop.c.now - 1000 } end), seconds)
+    end
+    while #order < 4 do
+      local due = C.gw_loop_due(loop.c)
+      assert.is_true(due <= 1000 + 7201 and due > loop.c.now - 1, tostring(due))
+      at(due)
+      steps = steps + 1
+    end
+    for i, seconds in ipairs { 0.5, 5, 30, 7200 } do
+      assert.equal(seconds, order[i][1])
+      assert.is_true(order[i][2] >= seconds and order[i][2] < seconds + 0.01, tostring(order[i][2]))
+    end
+    assert.is_true(steps < 60, tostring(steps))
+    assert.equal(math.huge, C.gw_loop_due(loop.c))
+  end)
+
+  it("has tickers, mail, and work put off", function()
+    local ticks, mails, laters = 0, 0, 0
+    local ticker = loop:ticker(10, function() ticks = ticks + 1 end)
+    for now = 1001, 1035 do at(now) end
+    assert.equal(3, ticks)
+    C.gw_ticker_stop(ticker)
+    at(1100)
+    assert.equal(3, ticks)
+    C.gw_loop_post(loop.c, loop:mail(function() mails = mails + 1 end))
+    C.gw_loop_later(loop.c, loop:later(function() laters = laters + 1 end))
+    repeat until not step()
+    assert.same({ 1, 1 }, { mails, laters })
+    assert.is_false(step())
+  end)
+end)

@@ -72,8 +72,9 @@ for _, name in ipairs { "readable", "drained", "connected", "failed", "expired" 
 local Loop = {}
 Loop.__index = Loop
 
-function net.loop()
-  local c = C.gw_loop_new()
+--- now: its time, for a loop by hand.
+function net.loop(now)
+  local c = now and C.gw_loop_new_manual(now) or C.gw_loop_new()
   assert(c ~= nil, "gw_loop_new")
   local loop = setmetatable({ c = c, objects = {} }, Loop)
   loop.guard = loop:timeout(function() error("nothing ended the loop within " .. GUARD_SECONDS .. " s", 0) end)
