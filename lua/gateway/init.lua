@@ -43,20 +43,13 @@ local gateway = {
   every = every.every,
 }
 
--- Promised by the next versions: named here, so that a script that uses them is told so.
-local later = {}
-for _, name in ipairs {
-  "fetch",
-} do
-  later[name] = true
-end
-
 -- What needs the gateway's C, which a script that only declares does without: loaded when it is asked for.
 local by_hand = {
   token_bucket = "primitives", client_limiter = "primitives", sliding_window = "primitives", breaker = "primitives",
   breakers = "primitives", balancer = "balancing", health = "balancing", shared = "dictionary",
   regex = "regex", cidr = "cidr", counter = "metrics", gauge = "metrics", histogram = "metrics",
   sleep = "sleep", spawn = "spawn", single_flight = "single_flight", all = "wait",
+  fetch = "fetch",
 }
 
 -- Whole modules, which need the gateway's C as well.
@@ -74,9 +67,8 @@ setmetatable(gateway, {
       rawset(gateway, name, module)
       return module
     end
-    if later[name] then error(("gateway.%s is not available in this version"):format(name), 2) end
     local known = {}
-    for _, names in ipairs { gateway, by_hand, modules, later } do
+    for _, names in ipairs { gateway, by_hand, modules } do
       for key in pairs(names) do known[key] = true end
     end
     error("gateway: " .. check.unknown("name", name, known), 2)

@@ -113,11 +113,38 @@ static void forwarded_fields(gw_exchange *x, gw_text *t)
     }
 }
 
+/* A script's own request: what it said, and nothing that speaks of a client. */
+static void compose_fetch(gw_exchange *x, gw_text *t)
+{
+    const gw_request *r = &x->request;
+    gw_text_slice(t, r->method_name);
+    gw_text_lit(t, " ");
+    gw_text_slice(t, x->path);
+    if (x->query.ptr) {
+        gw_text_lit(t, "?");
+        gw_text_slice(t, x->query);
+    }
+    gw_text_lit(t, " HTTP/1.1\r\n");
+    const gw_header *host = gw_headers_by_id(&r->headers, GW_H_HOST);
+    field(t, GW_SLICE("Host"), host ? host->value : x->upstream->host.ptr ? x->upstream->host : x->endpoint->text);
+    fields(t, &r->headers, FRAMING_AND_HOPS | BIT(GW_H_HOST));
+    if (r->framing != GW_FRAMING_NONE) {
+        gw_text_lit(t, "Content-Length: ");
+        gw_text_u64(t, x->body_text_len);
+        gw_text_lit(t, "\r\n");
+    }
+    gw_text_lit(t, "\r\n");
+}
+
 void gw_compose_request(gw_exchange *x, gw_text *t)
 {
     const gw_generation *g = x->generation;
     const gw_request *r = &x->request;
     const gw_headers *h = &r->headers;
+    if (gw_unlikely(x->inner != NULL)) {
+        compose_fetch(x, t);
+        return;
+    }
     gw_text_slice(t, r->method_name);
     gw_text_lit(t, " ");
     gw_text_slice(t, x->path);

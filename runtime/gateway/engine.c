@@ -1,5 +1,6 @@
 #include "gateway/engine.h"
 #include "base/clock.h"
+#include "gateway/fetch.h"
 #include "gateway/flow.h"
 
 int gw_engine_init(gw_engine *e, uint32_t index, gw_loop *loop, gw_log_ring *log, _Atomic(gw_generation *) *current)
@@ -40,6 +41,7 @@ void gw_engine_clear(gw_engine *e)
         gw_client_close(gw_container_of(e->client_list.next, gw_client, link));
     while (!gw_list_empty(&e->upconn_list)) /* idle ones: the busy ones went with their exchanges */
         gw_upconn_close(gw_container_of(e->upconn_list.next, gw_upconn, all));
+    gw_fetches_free(e);
     while (e->arena_count)
         gw_arena_clear(&e->arenas[--e->arena_count]);
     gw_slab_clear(&e->exchanges);

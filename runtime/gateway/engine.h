@@ -54,6 +54,7 @@ typedef struct gw_engine {
     char date[30];
     double memory_told; /* when the log last said that memory ran out */
     gw_counters counters __attribute__((aligned(GW_CACHE_LINE)));
+    struct gw_fetches *fetches; /* what scripts fetch (fetch.h); NULL: nothing yet */
     void (*idle)(
         struct gw_engine *e);       /* told when draining, and the last client connection and the last detached work have gone */
     void *owner;                    /* the worker */

@@ -1,4 +1,5 @@
 #include "gateway/exchange.h"
+#include "gateway/fetch.h"
 #include "gateway/flow.h"
 #include "gateway/limit.h"
 #include "gateway/metrics.h"
@@ -9,7 +10,7 @@ static void exchange_total_expired(gw_timeout *t);
 static void exchange_later(gw_later *later);
 static void exchange_wait_over(gw_exchange *x);
 
-gw_exchange *gw_exchange_begin(gw_client *c, gw_generation *g)
+static inline gw_exchange *exchange_new(gw_client *c, gw_generation *g)
 {
     gw_engine *e = c->engine;
     gw_exchange *x = gw_slab_take(&e->exchanges);
@@ -38,7 +39,22 @@ gw_exchange *gw_exchange_begin(gw_client *c, gw_generation *g)
     gw_later_init(&x->later, exchange_later);
     gw_list_push_back(&e->exchange_list, &x->link);
     g->worker[e->index].references++;
-    GW_COUNT_ADD(e->counters.requests, 1);
+    return x;
+}
+
+gw_exchange *gw_exchange_begin(gw_client *c, gw_generation *g)
+{
+    gw_exchange *x = exchange_new(c, g);
+    if (gw_likely(x != NULL))
+        GW_COUNT_ADD(c->engine->counters.requests, 1);
+    return x;
+}
+
+gw_exchange *gw_exchange_begin_inner(gw_client *c, gw_generation *g, gw_fetch *f)
+{
+    gw_exchange *x = exchange_new(c, g);
+    if (x)
+        x->inner = f;
     return x;
 }
 
@@ -49,6 +65,18 @@ static void exchange_finals(gw_exchange *x)
     x->state = GW_X_DONE;
     gw_headers_clear(&x->response.headers);
     x->route->chain_ops->finish(x);
+}
+
+/* Counters, the trace, the line in the log. */
+static inline void exchange_told(gw_exchange *x)
+{
+    gw_engine *e = x->engine;
+    GW_COUNT_ADD(e->counters.bytes_out, x->bytes_out);
+    GW_COUNT_ADD(e->counters.responses[x->status >= 100 && x->status < 600 ? x->status / 100 : 0], 1);
+    gw_metrics_exchange(x);
+    if (gw_unlikely(x->trace != NULL))
+        gw_trace_end(x);
+    gw_access_log(x);
 }
 
 /* The end of every exchange. `close`: the client connection goes, at once when `cut`. */
@@ -70,12 +98,10 @@ static void exchange_end(gw_exchange *x, bool close, bool cut)
         gw_timeout_disarm(&x->pause);
     gw_timeout_disarm(&x->total);
     gw_later_cancel(&x->later);
-    GW_COUNT_ADD(e->counters.bytes_out, x->bytes_out);
-    GW_COUNT_ADD(e->counters.responses[x->status >= 100 && x->status < 600 ? x->status / 100 : 0], 1);
-    gw_metrics_exchange(x);
-    if (gw_unlikely(x->trace != NULL))
-        gw_trace_end(x);
-    gw_access_log(x);
+    gw_fetch *inner = x->inner;
+    const char *error = x->error;
+    if (gw_likely(!inner))
+        exchange_told(x);
     if (x->endpoint)
         gw_endpoint_unhold(e, x->endpoint);
     if (gw_unlikely(x->holds != NULL))
@@ -93,10 +119,17 @@ static void exchange_end(gw_exchange *x, bool close, bool cut)
     if (--mine->references == 0 && mine->retired)
         gw_engine_retire(e, g);
     c->x = NULL;
-    if (cut)
+    if (gw_unlikely(inner != NULL))
+        gw_fetch_lost(inner, error);
+    else if (cut)
         gw_client_close(c);
     else
         gw_client_next(c, close);
+}
+
+void gw_exchange_end_inner(gw_exchange *x)
+{
+    exchange_end(x, true, true);
 }
 
 void gw_exchange_complete(gw_exchange *x)
@@ -284,7 +317,7 @@ static void exchange_impatient(gw_timeout *t)
 static void exchange_wait(gw_exchange *x)
 {
     double most = x->generation->timeouts.chain, left = most - x->waited;
-    if (most <= 0)
+    if (most <= 0 || x->inner)
         return;
     gw_timeout_init(&x->patience, exchange_impatient);
     x->waiting = true;
@@ -345,6 +378,10 @@ void gw_exchange_verdict(gw_exchange *x, enum gw_chain_verdict verdict)
 static void exchange_later(gw_later *later)
 {
     gw_exchange *x = gw_container_of(later, gw_exchange, later);
+    if (gw_unlikely(x->inner != NULL)) {
+        gw_fetch_turn(x->inner);
+        return;
+    }
     if (x->keep_wanted && x->state == GW_X_BODY) {
         gw_forward_kept(x);
         return;

@@ -67,7 +67,8 @@ enum {                        /* what an exchange holds of counts that all worke
 
 typedef struct gw_exchange {
     gw_engine *engine;
-    gw_client *client;
+    gw_client *client;      /* of a fetch: one that is none */
+    struct gw_fetch *inner; /* a script's own request (fetch.h), which has no client; NULL: a client's */
     gw_upconn *up;
     gw_try *aside; /* a second try under way; NULL: none. hedge.c */
     gw_generation *generation;

@@ -25,6 +25,9 @@ void gw_clients_close_soon(gw_engine *e, const gw_listener *only); /* only NULL:
 /* ---- exchange.c ---- */
 /* Takes a reference to g. NULL: memory is out. */
 gw_exchange *gw_exchange_begin(gw_client *c, gw_generation *g);
+/* For a script's own request: an exchange that only goes upstream. `c` stands in for a client. NULL: memory is out. */
+gw_exchange *gw_exchange_begin_inner(gw_client *c, gw_generation *g, struct gw_fetch *f);
+void gw_exchange_end_inner(gw_exchange *x);
 /* From START on. head_len bytes at the client's in->start; or `bad` says why there is no good head. May end the exchange. */
 void gw_exchange_run(gw_exchange *x, uint32_t head_len, const gw_bad_head *bad);
 /* Events of the client's side. Each may end the exchange. */

@@ -3,7 +3,7 @@
 
 static void reply_ready(gw_exchange *x)
 {
-    if (x->wants_resume && !x->resumed) { /* Lua waits for a response: this is one */
+    if ((x->wants_resume && !x->resumed) || gw_unlikely(x->inner != NULL)) { /* Lua waits for a response: this is one */
         x->resumed = true;
         x->state = GW_X_CHAIN;
         gw_exchange_verdict(x, x->route->chain_ops->resume(x));

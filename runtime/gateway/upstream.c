@@ -3,6 +3,7 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "gateway/metrics.h"
+#include "gateway/origin.h"
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -508,6 +509,10 @@ void gw_endpoint_set_free(gw_endpoint_set *set, void (*orphan)(gw_endpoint *e, v
 
 void gw_endpoint_worker_done(gw_endpoint *e)
 {
+    if (e->lone) {
+        gw_origin_endpoint_done(e);
+        return;
+    }
     if (atomic_fetch_sub_explicit(&e->workers_left, 1, memory_order_acq_rel) != 1)
         return;
     pthread_mutex_lock(&registry_lock);

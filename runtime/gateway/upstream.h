@@ -46,6 +46,7 @@ typedef struct gw_endpoint {
      * stand there. */
     _Atomic uint32_t active_downs, active_ups, ejections, ejections_over;
     uint32_t references; /* of sets; under the registry's mutex */
+    bool lone;           /* one worker's own, in no registry: origin.c */
     _Atomic uint32_t workers_left;
     uint32_t worker_count;
     gw_list link; /* in its state's list */

@@ -253,3 +253,44 @@ int gw_authority_split(gw_slice authority, gw_slice *host, int *port)
     *host = gw_slice_of(authority.ptr, (size_t)(p - authority.ptr));
     return read_port(p, end, port);
 }
+
+int gw_url_split(gw_slice url, gw_url *out, const char **reason)
+{
+    const char *p = url.ptr, *end = p + url.len;
+    for (const char *at = p; at < end; at++) {
+        if ((unsigned char)*at <= 0x20 || (unsigned char)*at >= 0x7f) {
+            *reason = "it has a character that has to be percent-encoded";
+            return GW_INVALID;
+        }
+    }
+    const char *colon = url.len ? memchr(p, ':', url.len) : NULL;
+    if (!colon || end - colon < 3 || colon[1] != '/' || colon[2] != '/') {
+        *reason = "it has no scheme: expected http://host/path";
+        return GW_INVALID;
+    }
+    out->scheme = gw_slice_of(p, (size_t)(colon - p));
+    const char *host = colon + 3, *at = host;
+    while (at < end && *at != '/' && *at != '?' && *at != '#')
+        at++;
+    out->authority = gw_slice_of(host, (size_t)(at - host));
+    if (at > host && memchr(host, '@', (size_t)(at - host))) {
+        *reason = "it has a user name: send an Authorization field instead";
+        return GW_INVALID;
+    }
+    if (gw_authority_split(out->authority, &out->host, &out->port) != GW_OK) {
+        *reason = "it has no host, or one that cannot be";
+        return GW_INVALID;
+    }
+    const char *path = at;
+    while (at < end && *at != '?' && *at != '#')
+        at++;
+    out->path = at > path ? gw_slice_of(path, (size_t)(at - path)) : GW_SLICE("/");
+    out->query = GW_NO_SLICE;
+    if (at < end && *at == '?') {
+        const char *query = ++at;
+        while (at < end && *at != '#')
+            at++;
+        out->query = gw_slice_of(query, (size_t)(at - query));
+    }
+    return GW_OK;
+}

@@ -27,4 +27,18 @@ gw_slice gw_cookie_get(gw_slice cookie, gw_slice name);
  * host, port not 0..65535, a lone IPv6 without brackets). */
 int gw_authority_split(gw_slice authority, gw_slice *host, int *port);
 
+/* An absolute URL, taken apart; slices of it. */
+typedef struct gw_url {
+    gw_slice scheme;    /* as written */
+    gw_slice authority; /* host[:port] */
+    gw_slice host;      /* IPv6 with its brackets */
+    int port;           /* -1: not given */
+    gw_slice path;      /* "/" when there is none; not normalised */
+    gw_slice query;     /* behind the '?'; {NULL, 0} when there is no '?' */
+} gw_url;
+
+/* "scheme://host[:port][/path][?query][#fragment]" (RFC 3986 section 3); the fragment is dropped. Refused: user names and passwords, bytes
+ * that may not stand in a URL as they are (control characters, spaces, what is not ASCII). 0 or GW_INVALID, then *reason says why. */
+GW_API int gw_url_split(gw_slice url, gw_url *out, const char **reason);
+
 #endif
