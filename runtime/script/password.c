@@ -25,11 +25,15 @@ typedef struct asker { /* what a gw_wait holds */
 
 static _Thread_local gw_list asked;
 
+static void give_back(password_job *p)
+{
+    explicit_bzero(p->password, sizeof p->password);
+    free(p);
+}
+
 static void drop(gw_job *job)
 {
-    password_job *p = gw_container_of(job, password_job, job);
-    explicit_bzero(p, sizeof *p);
-    free(p);
+    give_back(gw_container_of(job, password_job, job));
 }
 
 static void work(gw_job *job)
@@ -57,7 +61,7 @@ static void end_wait(gw_wait *w)
         return;
     gw_list_remove(&p->link);
     if (p->over)
-        drop(&p->job);
+        give_back(p);
     else
         gw_offload_cancel(&p->job);
 }
@@ -87,7 +91,7 @@ static password_job *begin(gw_loop *loop, const char *hash, size_t hash_len, con
     memcpy(p->password, password, len);
     *status = gw_offload_submit(loop, &p->job);
     if (*status < 0) {
-        drop(&p->job);
+        give_back(p);
         return NULL;
     }
     gw_list_push_back(&asked, &p->link);
