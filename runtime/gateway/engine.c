@@ -23,9 +23,18 @@ int gw_engine_init(gw_engine *e, uint32_t index, gw_loop *loop, gw_log_ring *log
     return GW_OK;
 }
 
+static void end_detached(gw_engine *e)
+{
+    while (!gw_list_empty(&e->detached_list)) {
+        gw_detached *d = gw_container_of(e->detached_list.next, gw_detached, link);
+        d->end(d);
+    }
+}
+
 void gw_engine_clear(gw_engine *e)
 {
     e->idle = NULL;
+    end_detached(e); /* their fetches are exchanges, and end with them */
     while (!gw_list_empty(&e->exchange_list)) {
         gw_exchange *x = gw_container_of(e->exchange_list.next, gw_exchange, link);
         if (!x->status)
@@ -33,10 +42,7 @@ void gw_engine_clear(gw_engine *e)
         gw_stream_close(&x->client->stream);
         gw_exchange_abort(x, "gateway shut down");
     }
-    while (!gw_list_empty(&e->detached_list)) {
-        gw_detached *d = gw_container_of(e->detached_list.next, gw_detached, link);
-        d->end(d);
-    }
+    end_detached(e); /* that finalizers of exchanges began a moment ago */
     while (!gw_list_empty(&e->client_list))
         gw_client_close(gw_container_of(e->client_list.next, gw_client, link));
     while (!gw_list_empty(&e->upconn_list)) /* idle ones: the busy ones went with their exchanges */

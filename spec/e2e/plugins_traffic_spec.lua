@@ -1,7 +1,9 @@
 -- Shipped plugins on real sockets, in two workers: one pass each. What they do in full is in spec/plugins.
 
+local cjson = require "cjson"
 local gateway = require "spec.support.gateway"
 local peers = require "spec.support.peers"
+local sys = require "spec.support.sys"
 
 local SCRIPT = [=[${prelude}
 gateway.trusted_proxies { "127.0.0.1" }
@@ -16,6 +18,8 @@ plugin("/bot", "bot-detection", {})
 plugin("/secure", "security-headers", {})
 plugin("/valid", "request-validation", { body = { type = "object", required = { "id" } } })
 plugin("/id", "correlation-id", {})
+plugin("/mirror", "mirror", { to = "beta" })
+plugin("/log", "http-log", { to = "http://${backend2}/lines", interval = "50ms" })
 ]=]
 
 describe("on real sockets:", function()
@@ -44,6 +48,56 @@ describe("on real sockets:", function()
       assert.equal(200, g:ask({ method = "POST", path = "/cache/a", body = "x" }).status)
       assert.equal("stable 4", g:ask("/cache/a").body)
     end)
+  end)
+
+  it("response-cache: what is stale is fetched anew behind the client's back", function()
+    within(function()
+      g.backends[1]:answer(function()
+        count = count + 1
+        return { body = "stable " .. count, headers = { ["Cache-Control"] = "max-age=0, stale-while-revalidate=60" } }
+      end)
+      assert.equal("stable 1", g:ask("/cache/stale").body)
+      assert.equal("stable 1", g:ask("/cache/stale").body)
+      peers.eventually(function() return g:ask("/cache/stale").body ~= "stable 1" end, "the new one")
+    end)
+  end)
+
+  it("mirror and http-log", function()
+    within(function()
+      local copies, lines = {}, {}
+      g.backends[2]:answer(function(request)
+        if request.target == "/lines" then
+          for _, line in ipairs(cjson.decode(request.body)) do lines[#lines + 1] = line end
+        else
+          copies[#copies + 1] = request
+        end
+        return { body = "" }
+      end)
+      for i = 1, 6 do
+        assert.equal(200, g:ask({ method = "POST", path = "/mirror/" .. i, body = "hello" }).status)
+        assert.equal(200, g:ask("/log/" .. i).status)
+      end
+      peers.eventually(function() return #copies == 6 and #lines == 6 end, "all copies and lines")
+      assert.equal("hello", copies[1].body)
+      assert.equal("1", copies[1].headers:get "x-mirrored")
+      assert.equal(200, lines[1].status)
+    end)
+  end)
+
+  it("http-log: what stands in the buffer goes out before a drain is over", function()
+    local other = gateway.start { backends = 1, script = [=[${prelude}
+      local log = gateway.plugin("http-log", { to = "http://${backend1}/", interval = "300ms" })
+      gateway.route "/" { use = { log }, to = gateway.respond(200) }
+    ]=] }
+    local seen
+    peers.within(function()
+      other.backends[1]:answer(function(request) seen = request.body return { body = "" } end)
+      other:ask "/last"
+      other:signal(sys.SIGTERM)
+      peers.eventually(function() return seen end, "the lines")
+    end)
+    assert.truthy(seen:find('"path":"/last"', 1, true), seen)
+    other:stop()
   end)
 
   it("canary, fault-injection, request-size-limit, bot-detection, security-headers, request-validation, correlation-id", function()
