@@ -331,6 +331,7 @@ void gw_fetch_lost(gw_fetch *f, const char *error)
 {
     if (!f->x)
         return; /* by gw_fetch_free */
+    f->where = GW_SLICE("it was cut off"); /* its bytes went with the exchange */
     if (f->phase != GW_FETCH_OVER)
         fail(f, error);
     f->good = false;

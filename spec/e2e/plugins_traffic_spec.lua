@@ -97,6 +97,7 @@ describe("on real sockets:", function()
       peers.eventually(function() return seen end, "the lines")
     end)
     assert.truthy(seen:find('"path":"/last"', 1, true), seen)
+    other:wait_exit()
     other:stop()
   end)
 
