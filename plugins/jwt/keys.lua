@@ -61,13 +61,12 @@ function keys.remote(settings)
 end
 
 local function fetch(self)
-  local response, problem = self.fetch(self.url, { timeout = self.timeout, headers = { Accept = "application/json" } })
+  local response, problem = self.fetch(self.url, {
+    timeout = self.timeout, max_body = "1MB", headers = { Accept = "application/json" },
+  })
   if not response then return nil, problem end
   if response.status ~= 200 then return nil, ("status %d"):format(response.status) end
-  local text
-  text, problem = response:body("1MB")
-  if not text then return nil, problem end
-  return keys.parse(text)
+  return keys.parse(response.body)
 end
 
 -- One request fetches, others go on with what they have. Should the one end in the middle (its client went away), the next takes over when

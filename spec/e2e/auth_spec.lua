@@ -20,11 +20,15 @@ guarded("/ip", "ip-restriction", { deny = { "127.0.0.0/8", "unix" } })
 guarded("/basic", "basic-auth", { users = { alice = "]=] .. SLOW .. [=[" }, remember = 0 })
 guarded("/hmac", "hmac-auth", { secrets = { alice = "an adequate secret" }, replay = "seen" })
 guarded("/jwt", "jwt", { public_key = [[${public_key}]], roles = { any = { "admin" } } })
+guarded("/forward", "forward-auth", {
+  url = "http://${backend2}/check", request_headers = { "X-Key" }, response_headers = { "X-User" }, timeout = 2,
+})
+guarded("/jwks", "jwt", { jwks_url = "http://${backend2}/jwks.json", jwks_timeout = 2 })
 gateway.route "/free" { to = gateway.respond(200, "free") }
 ]=]
 
-local function token(claims)
-  local text = base64.encode_url('{"alg":"ES256"}') .. "." .. base64.encode_url(claims)
+local function token(claims, head)
+  local text = base64.encode_url(head or '{"alg":"ES256"}') .. "." .. base64.encode_url(claims)
   return text .. "." .. base64.encode_url(assert(crypto.sign("ES256", assert(crypto.key(keys.p256)), text)))
 end
 
@@ -41,7 +45,7 @@ describe("who asks", function()
   local g
 
   before_each(function()
-    g = gateway.start { backends = 1, script = SCRIPT, vars = { public_key = keys.p256_public } }
+    g = gateway.start { backends = 2, script = SCRIPT, vars = { public_key = keys.p256_public } }
   end)
   after_each(function() if g then g:stop() end end)
 
@@ -63,6 +67,35 @@ describe("who asks", function()
         if case[3] == 200 then assert.equal(case[4], g.backends[1]:last().headers:get("x-consumer")) end
       end)
     end
+  end)
+
+  it("is asked about elsewhere", function()
+    local x, y = keys.p256_jwk.x, keys.p256_jwk.y
+    peers.run(function()
+      g.backends[1]:answer { body = "hi" }
+      g.backends[2]:answer(function(request)
+        if request.target == "/jwks.json" then
+          return { body = ('{"keys":[{"kty":"EC","crv":"P-256","kid":"k","x":"%s","y":"%s"}]}'):format(x, y) }
+        end
+        if request.headers:get("x-key") ~= "good" then return { status = 302, headers = { Location = "/login" }, body = "no" } end
+        return { status = 204, headers = { ["X-User"] = "alice" } }
+      end)
+      local response = g:ask { path = "/forward", headers = { ["X-Key"] = "good", ["X-User"] = "root" } }
+      assert.equal(200, response.status)
+      assert.equal("alice", g.backends[1]:last().headers:get("x-user"))
+      response = g:ask { path = "/forward", headers = { ["X-Key"] = "bad" } }
+      assert.equal(302, response.status)
+      assert.equal("/login", response.headers:get("location"))
+      assert.equal("no", response.body)
+      local claims = '{"sub":"alice","exp":9999999999}'
+      for _ = 1, 2 do
+        response = g:ask { path = "/jwks", headers = { Authorization = "Bearer " .. token(claims, '{"alg":"ES256","kid":"k"}') } }
+        assert.equal(200, response.status)
+      end
+      assert.equal("alice", g.backends[1]:last().headers:get("x-consumer"))
+      response = g:ask { path = "/jwks", headers = { Authorization = "Bearer " .. token(claims, '{"alg":"ES256","kid":"other"}') } }
+      assert.equal(401, response.status)
+    end)
   end)
 
   it("is not held up by others' passwords", function()

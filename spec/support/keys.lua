@@ -173,4 +173,7 @@ MEMwBQYDK2VxAzoAwXOrbi34TQvnHZw8mjAcE82H8TKh09c5P+9+7bxAlyDfOugn
 iLoe77JH/1Hi9GMSaXFA6nuCOLiA
 -----END PUBLIC KEY-----
 ]],
+  p256_jwk = {
+    kty = "EC", crv = "P-256", x = "88OCtg7xMAzYs0C3FemtPIDkJMYXqUuW4M61MasmL7Y", y = "tHZ3DVVozyPqcRtv_rgLbRXs73krV3EK-2-MwNCwA0U",
+  },
 }
