@@ -212,6 +212,7 @@ function fetch.fetch(target, options)
   for key in pairs(options) do
     if not options_known[key] then error("gateway.fetch: " .. check.unknown("option", key, options_known), 2) end
   end
+  if type(target) ~= "string" and not upstream.is(target) then target = upstream.from(target) end
   if type(target) ~= "string" and not upstream.is(target) then
     error("gateway.fetch: expected a URL or an upstream, found " .. check.describe(target), 2)
   end

@@ -436,6 +436,7 @@ local function declare(self, f, options, source)
     state.loading = false
     error(type(problem) == "table" and problem.text or problem, 0)
   end
+  testing_upstream.settle(self)
   if #state.listens == 0 then state.listens[1] = { at = "127.0.0.1:1", source = source } end
   local finished, data, problems, chains = pcall(route.finish)
   testing_upstream.declare_in(before)
@@ -486,6 +487,7 @@ function testing_app.new(f, options, source, plugins, level)
   end
   local self = setmetatable({
     _core = core.new(options.now or math.floor(os.time())), _peers = {}, _clients = {}, _endpoints = {}, _names = {}, _strangers = {},
+    _made = {}, _is_endpoint = {},
     _addresses = 0, _connections = 0, _log = {}, _access = {}, _plugins = all, _host = options.host or "gateway.test",
     _hosts = hosts, upstreams = {},
   }, App_meta)

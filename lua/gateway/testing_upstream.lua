@@ -101,7 +101,16 @@ function testing_upstream.new(given)
     self.answer = answer
   end
   self.name = type(answer) == "table" and answer.name or nil
-  return setmetatable(self, Upstream)
+  setmetatable(self, Upstream)
+  if current then table.insert(current._made, self) end
+  return self
+end
+
+--- Those that were made while the app was declared, and are no endpoints, are upstreams: a function may name them when it runs.
+function testing_upstream.settle(app)
+  for _, self in ipairs(app._made) do
+    if not app._is_endpoint[self] then Upstream.__gateway_upstream(self) end
+  end
 end
 
 function testing_upstream.is(value)
@@ -112,7 +121,9 @@ Upstream.describe = function() return "a testing.upstream" end
 
 -- As an endpoint: an address of the app's own.
 function Upstream.__gateway_endpoint(self)
-  return app_for("testing.upstream"):_address(self)
+  local app = app_for("testing.upstream")
+  app._is_endpoint[self] = true
+  return app:_address(self)
 end
 
 -- As an upstream: one is declared for it, once an app.
@@ -122,7 +133,8 @@ function Upstream.__gateway_upstream(self)
   local known = state.testing[self]
   if known then return known end
   if not state.loading then
-    error("a testing.upstream that `to` gives at run time has to be declared before: gateway.upstream \"name\" { it }", 0)
+    error("a testing.upstream that is used at run time has to be known before: make it in the function that testing.app gets, or declare "
+      .. "gateway.upstream \"name\" { it }", 0)
   end
   local name = self.name
   if not name then
