@@ -248,8 +248,17 @@ int gw_fetch_for(gw_fetch *f, const gw_exchange *from)
         status = gw_fetch_header(f, GW_SLICE("X-Request-ID"), from->id);
     for (size_t i = 0; i < GW_COUNT(handed_on) && status == GW_OK; i++) {
         const gw_header *h = gw_headers_by_id(theirs, (enum gw_header_id)handed_on[i]);
-        if (h && !gw_headers_has(&x->request.headers, (enum gw_header_id)handed_on[i]))
-            status = gw_fetch_header(f, h->name, h->value);
+        if (!h || gw_headers_has(&x->request.headers, (enum gw_header_id)handed_on[i]))
+            continue;
+        char header[GW_TRACEPARENT_BYTES];
+        gw_slice value = h->value;
+        if (from->trace &&
+            h->id == GW_H_TRACEPARENT) { /* the request's own span is the parent, whichever of its tries came last */
+            memcpy(header, from->trace->header, sizeof header);
+            memcpy(header + 36, from->trace->span, sizeof from->trace->span);
+            value = gw_slice_of(header, sizeof header);
+        }
+        status = gw_fetch_header(f, h->name, value);
     }
     return status == GW_LIMIT ? GW_OK : status; /* no room for what nobody asked for */
 }

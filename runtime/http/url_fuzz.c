@@ -73,6 +73,20 @@ static void check_authority(gw_slice s)
     CHECK(gw_authority_split(host, &again, &port) == GW_OK && gw_slice_equal(host, again) && port == -1);
 }
 
+static void check_url(gw_slice s)
+{
+    gw_url url;
+    const char *reason = NULL;
+    if (gw_url_split(s, &url, &reason) != GW_OK) {
+        CHECK(reason);
+        return;
+    }
+    CHECK(inside(url.scheme, s.ptr, s.len) && inside(url.authority, s.ptr, s.len) && inside(url.host, s.ptr, s.len));
+    CHECK(inside(url.query, s.ptr, s.len) && url.host.len > 0 && url.port >= -1 && url.port <= 65535);
+    CHECK(url.path.len > 0 && url.path.ptr[0] == '/' && !memchr(url.path.ptr, '?', url.path.len));
+    CHECK(!memchr(url.path.ptr, '#', url.path.len) && (url.query.len == 0 || !memchr(url.query.ptr, '#', url.query.len)));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 {
     if (size == 0)
@@ -83,6 +97,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
     check_path(s, input[0] & 1);
     check_lookups(s);
     check_authority(s);
+    check_url(s);
     free(bytes);
     return 0;
 }
