@@ -339,7 +339,7 @@ static void settle(gw_fetch *f)
 void gw_fetch_lost(gw_fetch *f, const char *error)
 {
     if (!f->x)
-        return; /* by gw_fetch_free */
+        return;                            /* by gw_fetch_free */
     f->where = GW_SLICE("it was cut off"); /* its bytes went with the exchange */
     if (f->phase != GW_FETCH_OVER)
         fail(f, error);
