@@ -20,7 +20,18 @@
 
 static const gw_head_limits head_limits = {.request_line = 2048, .header_bytes = 8192, .headers = 64};
 
-enum action { ACT_ERROR, ACT_INDEX, ACT_HEALTHZ, ACT_READYZ, ACT_STATUS, ACT_METRICS, ACT_RELOAD, ACT_DRAIN, ACT_UNDRAIN };
+enum action {
+    ACT_ERROR,
+    ACT_INDEX,
+    ACT_HEALTHZ,
+    ACT_READYZ,
+    ACT_STATUS,
+    ACT_METRICS,
+    ACT_RELOAD,
+    ACT_DRAIN,
+    ACT_UNDRAIN,
+    ACT_END
+};
 
 static const struct {
     const char *path;
@@ -29,7 +40,7 @@ static const struct {
 } resources[] = {
     {"/", GW_METHOD_GET, ACT_INDEX},           {"/healthz", GW_METHOD_GET, ACT_HEALTHZ}, {"/readyz", GW_METHOD_GET, ACT_READYZ},
     {"/status", GW_METHOD_GET, ACT_STATUS},    {"/reload", GW_METHOD_POST, ACT_RELOAD},  {"/drain", GW_METHOD_POST, ACT_DRAIN},
-    {"/undrain", GW_METHOD_POST, ACT_UNDRAIN}, {"/metrics", GW_METHOD_GET, ACT_METRICS},
+    {"/undrain", GW_METHOD_POST, ACT_UNDRAIN}, {"/metrics", GW_METHOD_GET, ACT_METRICS}, {"/shutdown", GW_METHOD_POST, ACT_END},
 };
 
 static const char index_text[] = "gateway, admin address\n"
@@ -39,6 +50,7 @@ static const char index_text[] = "gateway, admin address\n"
                                  "GET  /status    generation, workers, listeners, upstreams, last reload (JSON)\n"
                                  "GET  /metrics   for Prometheus: text, or OpenMetrics by Accept\n"
                                  "POST /reload    loads the script anew: 200, or 422 with what is wrong with it\n"
+                                 "POST /shutdown  ends the gateway in order, as SIGTERM does\n"
                                  "POST /drain?upstream=NAME&endpoint=ADDRESS     no new requests for it; those under way finish\n"
                                  "POST /undrain?upstream=NAME&endpoint=ADDRESS   it takes requests again\n";
 
@@ -211,6 +223,11 @@ static void act(gw_admin_client *c)
     case ACT_UNDRAIN:
         json = gw_endpoint_drain_json(s, c->upstream, c->endpoint, c->action == ACT_DRAIN, &status, &len);
         answer_made(c, status, json, len);
+        break;
+    case ACT_END:
+        c->keep = false;
+        json = gw_drain_json(s, &len);
+        answer_made(c, 202, json, len);
         break;
     case ACT_RELOAD:
         c->state = CLIENT_WAITING;

@@ -38,6 +38,8 @@ char *gw_status_json(struct gw_supervisor *s, size_t *len);
 char *gw_reload_json(const struct gw_reload_result *result, size_t *len);
 /* An upstream's member of /status. */
 void gw_endpoints_status(gw_text *t, const gw_upstream *u);
+/* Ends the gateway in order; what it has to say about that. */
+char *gw_drain_json(struct gw_supervisor *s, size_t *len);
 /* Takes an endpoint out of rotation (requests under way finish), or lets it in again. JSON and *status: 200 or 404. */
 char *gw_endpoint_drain_json(struct gw_supervisor *s, gw_slice upstream, gw_slice endpoint, bool drain, int *status, size_t *len);
 

@@ -147,3 +147,26 @@ char *gw_endpoint_drain_json(gw_supervisor *s, gw_slice upstream, gw_slice endpo
         log_switch(s, &o);
     return gw_render(render_outcome, &o, len);
 }
+
+/* ---- the end of the gateway by hand ---- */
+
+typedef struct ending {
+    uint64_t connections;
+    double drain;
+} ending;
+
+static void render_ending(gw_text *t, void *data)
+{
+    const ending *e = data;
+    gw_text_printf(t, "{\"state\":\"draining\",\"connections\":%llu,\"drain\":", (unsigned long long)e->connections);
+    gw_text_fixed(t, e->drain, 3);
+    gw_text_lit(t, "}\n");
+}
+
+char *gw_drain_json(gw_supervisor *s, size_t *len)
+{
+    ending e = {.connections = gw_supervisor_connections(s), .drain = s->live->g->timeouts.drain};
+    if (s->state == GW_SERVING)
+        gw_supervisor_drain(s, "POST /shutdown");
+    return gw_render(render_ending, &e, len);
+}

@@ -2,8 +2,10 @@
 #define _GNU_SOURCE /* strchrnul */
 #include "gateway/generation.h"
 #include "net/signals.h"
+#include "process/completion.h"
 #include "process/options.h"
 #include "process/reload.h"
+#include "process/remote.h"
 #include "process/supervisor.h"
 #include "script/script.h"
 #include "script/testing.h"
@@ -115,6 +117,16 @@ int main(int argc, char *argv[])
         return gw_testing_command("gateway.testing_command", options.rest, options.rest_count);
     case GW_COMMAND_NEW:
         return gw_testing_command("gateway.testing_new", options.rest, options.rest_count);
+    case GW_COMMAND_RELOAD:
+    case GW_COMMAND_STATUS:
+    case GW_COMMAND_DRAIN:
+        return gw_remote_command(&options);
+    case GW_COMMAND_COMPLETION:
+        if (gw_completion_write(options.script, stdout))
+            return written(stdout, EXIT_SUCCESS);
+        fprintf(stderr, "gateway: completion: expected bash, zsh or fish, found \"%s\"\ntry: gateway completion --help\n",
+                options.script);
+        return GW_EXIT_USAGE;
     default:
         return written(stdout, EXIT_SUCCESS);
     }

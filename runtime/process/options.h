@@ -19,14 +19,22 @@ enum gw_command {
     GW_COMMAND_PLUGINS,
     GW_COMMAND_TYPES,
     GW_COMMAND_TEST,
-    GW_COMMAND_NEW
+    GW_COMMAND_NEW,
+    GW_COMMAND_RELOAD,
+    GW_COMMAND_STATUS,
+    GW_COMMAND_DRAIN,
+    GW_COMMAND_COMPLETION
 };
 
 typedef struct gw_options {
     enum gw_command command;
-    const char *script; /* of plugins: NAME, or NULL; of types: FOLDER */
+    const char *script; /* of plugins: NAME, or NULL; of types: FOLDER; of completion: SHELL */
     char *const *rest;  /* of test and new: the words behind them */
     int rest_count;
+    /* of those that ask a running gateway; NULL: not given */
+    const char *admin, *token, *token_file;
+    const char *upstream, *endpoint; /* of drain */
+    bool undo, json;
 } gw_options;
 
 /* 0: go on with *options. GW_INVALID: the words were wrong, why stands on `err`; exit with GW_EXIT_USAGE. */

@@ -5,6 +5,7 @@
 #include "gateway/metrics_script.h"
 #include "gateway/shared.h"
 #include "process/admin.h"
+#include "process/changes.h"
 #include "process/supervisor.h"
 #include "process/watch.h"
 #include "script/script.h"
@@ -57,6 +58,7 @@ static void finish(gw_supervisor *s, bool ok, gw_lines errors, gw_lines warnings
     gw_reloads *r = &s->reloads;
     gw_lines_clear(&r->last.errors);
     gw_lines_clear(&r->last.warnings);
+    gw_lines_clear(&r->last.changes);
     r->last = (gw_reload_result){
         .ok = ok,
         .draining = s->state != GW_SERVING,
@@ -66,7 +68,9 @@ static void finish(gw_supervisor *s, bool ok, gw_lines errors, gw_lines warnings
         .seconds = (double)(gw_clock_monotonic_ns() - r->began_ns) / 1e9,
         .errors = errors,
         .warnings = warnings,
+        .changes = r->changes,
     };
+    r->changes = (gw_lines){0};
     r->any = true;
     if (ok)
         r->succeeded++;
@@ -181,6 +185,8 @@ bool gw_reloads_clear(gw_supervisor *s)
     }
     gw_lines_clear(&r->last.errors);
     gw_lines_clear(&r->last.warnings);
+    gw_lines_clear(&r->last.changes);
+    gw_lines_clear(&r->changes);
     return true;
 }
 
@@ -237,6 +243,7 @@ bool gw_generation_apply(gw_supervisor *s, gw_generation *g, gw_lines *errors)
     gw_prober_follow(s->prober, g); /* first: it tells which endpoints are back because nobody looks at them any more */
     gw_generation_adopt(g, s->ring);
     if (old) {
+        gw_changes(old->g, g, &s->reloads.changes);
         gw_generation_replaced(old->g, g);
         gw_script_metrics_adopt(g->metrics, g->metric_count, old->g->metrics, old->g->metric_count, s->ring);
     }

@@ -19,6 +19,7 @@ typedef struct gw_reload_result {
     double at, seconds;  /* when it was asked for (wall), how long it took */
     gw_lines errors;     /* why it was refused */
     gw_lines warnings;
+    gw_lines changes; /* against the generation before: changes.h */
 } gw_reload_result;
 
 /* Who waits for a reload's end: told once, and out of the list by then. Zeroed before use. */
@@ -34,6 +35,7 @@ typedef struct gw_reloads {
     gw_mail built;
     gw_generation *g;        /* the builder's, until `built` is posted */
     char *errors, *warnings; /* likewise */
+    gw_lines changes;        /* what the generation that was just put in place changed */
     int64_t began_ns;
     double began;
     gw_list waiting, served; /* of gw_reload_waiter: for the next build; for the one under way */

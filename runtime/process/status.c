@@ -34,12 +34,12 @@ static void add_worker(gw_text *t, const gw_worker *w)
                    "\"retries_refused\":%llu,\"hedges\":%llu,\"breaker_refused\":%llu,\"concurrency_refused\":%llu,"
                    "\"ejected\":%llu,\"breaker_opened\":%llu,\"breaker_closed\":%llu},\"bytes\":{\"in\":%llu,"
                    "\"out\":%llu},\"client_aborts\":%llu,\"upgrades\":%llu,\"out_of_memory\":%llu,"
-                   "\"lua\":{\"overran\":%llu,\"states_lost\":%llu,\"states_made\":%llu}}",
+                   "\"lua\":{\"memory\":%llu,\"overran\":%llu,\"states_lost\":%llu,\"states_made\":%llu}}",
                    COUNT(c->upstream_connects), COUNT(c->upstream_reused), COUNT(c->upstream_errors), COUNT(c->retries),
                    COUNT(c->retries_refused), COUNT(c->hedges), COUNT(c->breaker_refused), COUNT(c->concurrency_refused),
                    COUNT(c->ejected), COUNT(c->breaker_opened), COUNT(c->breaker_closed), COUNT(c->bytes_in), COUNT(c->bytes_out),
-                   COUNT(c->client_aborts), COUNT(c->upgrades), COUNT(c->out_of_memory), COUNT(c->lua_overran),
-                   COUNT(c->lua_states_lost), COUNT(c->lua_states_made));
+                   COUNT(c->client_aborts), COUNT(c->upgrades), COUNT(c->out_of_memory), COUNT(w->lua_bytes),
+                   COUNT(c->lua_overran), COUNT(c->lua_states_lost), COUNT(c->lua_states_made));
 }
 
 static void add_result(gw_text *t, const gw_reload_result *r)
@@ -54,6 +54,8 @@ static void add_result(gw_text *t, const gw_reload_result *r)
     gw_lines_json(t, r->errors.text, false);
     gw_text_lit(t, "],\"warnings\":[");
     gw_lines_json(t, r->warnings.text, false);
+    gw_text_lit(t, "],\"changes\":[");
+    gw_lines_json(t, r->changes.text, false);
     gw_text_lit(t, "]}");
 }
 

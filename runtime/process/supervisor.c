@@ -47,7 +47,7 @@ static void stop(gw_supervisor *s)
         gw_worker_stop(s->workers[i]);
 }
 
-static uint64_t connections_left(const gw_supervisor *s)
+uint64_t gw_supervisor_connections(const gw_supervisor *s)
 {
     uint64_t left = 0;
     for (uint32_t i = 0; i < s->worker_count; i++)
@@ -59,7 +59,7 @@ static void on_deadline(gw_timeout *t)
 {
     gw_supervisor *s = gw_container_of(t, gw_supervisor, deadline);
     gw_log_event(s->ring, GW_LOG_WARN, "drain time is up: connections are cut", "\"connections\":%llu,\"drain\":%.3f",
-                 (unsigned long long)connections_left(s), s->live->g->timeouts.drain);
+                 (unsigned long long)gw_supervisor_connections(s), s->live->g->timeouts.drain);
     stop(s);
 }
 
@@ -79,13 +79,12 @@ void gw_supervisor_worker_ended(gw_supervisor *s, gw_worker *w)
         gw_loop_stop(s->loop);
 }
 
-static void drain(gw_supervisor *s, int number)
+double gw_supervisor_drain(gw_supervisor *s, const char *why)
 {
     s->state = GW_DRAINING;
-    s->stop_signal = number;
     double most = s->live->g->timeouts.drain;
-    gw_log_event(s->ring, GW_LOG_INFO, "draining", "\"signal\":\"%s\",\"connections\":%llu,\"drain\":%.3f",
-                 number == SIGINT ? "SIGINT" : "SIGTERM", (unsigned long long)connections_left(s), most);
+    gw_log_event(s->ring, GW_LOG_INFO, "draining", "\"cause\":\"%s\",\"connections\":%llu,\"drain\":%.3f", why,
+                 (unsigned long long)gw_supervisor_connections(s), most);
     gw_listening_remove_all(s);
     for (uint32_t i = 0; i < s->worker_count; i++)
         gw_worker_drain(s->workers[i]);
@@ -93,6 +92,7 @@ static void drain(gw_supervisor *s, int number)
         gw_timeout_arm(s->loop, &s->deadline, most);
     else
         stop(s);
+    return most;
 }
 
 static void on_signal(gw_signals *signals, int number, int from_pid)
@@ -105,8 +105,10 @@ static void on_signal(gw_signals *signals, int number, int from_pid)
         break;
     case SIGTERM:
     case SIGINT:
-        if (s->state == GW_SERVING) {
-            drain(s, number);
+        if (!s->stop_signal) {
+            s->stop_signal = number;
+            if (s->state == GW_SERVING)
+                gw_supervisor_drain(s, number == SIGINT ? "SIGINT" : "SIGTERM");
             break;
         }
         static const char at_once[] = "gateway: a second signal: exits at once\n";

@@ -70,6 +70,10 @@ typedef struct gw_supervisor {
 /* Runs the gateway until it is told to end; the process's exit status. */
 int gw_supervise(const char *script);
 
+/* Ends the gateway in order: `why` stands in the log. Seconds that it may take. Only while it serves. */
+double gw_supervisor_drain(gw_supervisor *s, const char *why);
+uint64_t gw_supervisor_connections(const gw_supervisor *s);
+
 /* How many workers `asked` means: itself, or for 0 the processors this process may use. */
 uint32_t gw_workers_meant(uint32_t asked);
 

@@ -305,7 +305,7 @@ describe("the end", function()
       assert.equal(0, g:wait_exit())
     end)
     local line = g:log_wait(says "draining", "the signal")
-    assert.equal("SIGINT", line.signal)
+    assert.equal("SIGINT", line.cause)
     g:stop()
   end)
 

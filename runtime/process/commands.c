@@ -1,0 +1,208 @@
+/* The commands: their words, options and help texts. A new one is a row of the table, and a case in main.c. */
+#include "process/commands.h"
+
+const char gw_main_help[] = "gateway: an API gateway that is scripted in Lua\n"
+                            "\n"
+                            "usage:\n"
+                            "  gateway [run] SCRIPT     run it in the foreground\n"
+                            "  gateway check SCRIPT     load it as a reload would, and say what is wrong with it\n"
+                            "  gateway routes SCRIPT    print the routes in the order in which they are tried\n"
+                            "  gateway test [PATHS]     run tests of plugins and scripts (busted)\n"
+                            "  gateway new plugin NAME  write a plugin and its test, to begin with\n"
+                            "  gateway plugins [NAME]   what plugins there are, or what one of them takes\n"
+                            "  gateway types FOLDER     write definitions for your editor\n"
+                            "  gateway reload           have the running gateway load its script anew\n"
+                            "  gateway status           what the running gateway is at\n"
+                            "  gateway drain            end it in order, or take an endpoint out of rotation\n"
+                            "  gateway completion SHELL print completions for bash, zsh or fish\n"
+                            "  gateway --version        print the version\n"
+                            "  gateway COMMAND --help   say more about a command\n"
+                            "\n"
+                            "example:\n"
+                            "  gateway examples/hello.lua &\n"
+                            "  curl http://127.0.0.1:8080/hello/world\n";
+
+static const char run_help[] = "usage: gateway [run] SCRIPT\n"
+                               "\n"
+                               "Runs the gateway in the foreground. Log lines (JSON, one a line) go to stdout.\n"
+                               "\n"
+                               "Saving the script, a file that it loads, or a plugin reloads it; so do SIGHUP and\n"
+                               "POST /reload at the admin address. A script with an error is refused, and the old\n"
+                               "one goes on serving.\n"
+                               "\n"
+                               "SIGTERM and SIGINT drain: no new connections, requests under way end, at most for\n"
+                               "the script's timeouts.drain (30 s by default). A second one exits at once.\n"
+                               "\n"
+                               "exit status: 0 after a drain, 1 when the script or a listener is refused at start,\n"
+                               "2 for wrong usage, 130 or 143 after a second SIGINT or SIGTERM.\n"
+                               "\n"
+                               "example:\n"
+                               "  gateway run gateway.lua\n";
+
+static const char check_help[] = "usage: gateway check SCRIPT\n"
+                                 "\n"
+                                 "Loads the script as a reload would, without listening anywhere. Errors go to\n"
+                                 "stderr, one a line, each with its file and line.\n"
+                                 "\n"
+                                 "exit status: 0 when a reload would take it, 1 when it would refuse it, 2 for wrong\n"
+                                 "usage.\n"
+                                 "\n"
+                                 "example:\n"
+                                 "  gateway check gateway.lua && kill -HUP \"$(pidof gateway)\"\n";
+
+static const char routes_help[] = "usage: gateway routes SCRIPT\n"
+                                  "\n"
+                                  "Prints the script's routes in the order in which they are tried, with what each\n"
+                                  "one matches and where it goes.\n"
+                                  "\n"
+                                  "exit status: as for gateway check.\n"
+                                  "\n"
+                                  "example:\n"
+                                  "  gateway routes gateway.lua\n";
+
+static const char plugins_help[] = "usage: gateway plugins [NAME]\n"
+                                   "\n"
+                                   "Without NAME: every plugin that a script in this folder finds, and where. With it:\n"
+                                   "what the plugin does, and its options with their types and defaults.\n"
+                                   "\n"
+                                   "Plugins are looked for in plugins/ beside the script, in the folders of the\n"
+                                   "environment variable GATEWAY_PLUGINS (a:b), and among the shipped ones.\n"
+                                   "\n"
+                                   "exit status: 0, or 1 when there is no such plugin or it cannot be loaded, 2 for\n"
+                                   "wrong usage.\n"
+                                   "\n"
+                                   "example:\n"
+                                   "  gateway plugins key-auth\n";
+
+static const char types_help[] = "usage: gateway types FOLDER\n"
+                                 "\n"
+                                 "Writes FOLDER/gateway.lua: the types and descriptions of all that scripts can use,\n"
+                                 "for editors that read LuaCATS (lua-language-server), and says how to tell them.\n"
+                                 "\n"
+                                 "exit status: 0, or 1 when the file cannot be written, 2 for wrong usage.\n"
+                                 "\n"
+                                 "example:\n"
+                                 "  mkdir -p types && gateway types types\n";
+
+static const char test_help[] = "usage: gateway test [PATHS] [OPTIONS OF BUSTED]\n"
+                                "\n"
+                                "Runs tests of plugins and scripts: files of busted (*_spec.lua), which find the\n"
+                                "gateway's library, and with it gateway.testing, without being told where it is.\n"
+                                "PATHS are files and folders; spec/ by default, or this folder where there is no\n"
+                                "spec/. Everything behind \"test\" is handed to busted: --filter=PATTERN,\n"
+                                "--output=TAP, --tags=TAGS, --list and so on; gateway test -- --help prints them all.\n"
+                                "\n"
+                                "It needs busted: apt-get install lua-busted\n"
+                                "\n"
+                                "exit status: 0 when every test passed, else 1.\n"
+                                "\n"
+                                "example:\n"
+                                "  gateway new plugin hello && gateway test\n";
+
+static const char new_help[] = "usage: gateway new plugin NAME [--dir FOLDER]\n"
+                               "\n"
+                               "Writes a plugin to begin with and its test, plugins/NAME.lua and\n"
+                               "spec/plugins/NAME_spec.lua, in this folder or in FOLDER. Nothing that is there is\n"
+                               "overwritten.\n"
+                               "\n"
+                               "exit status: 0, or 1 when a file is there already or cannot be written, 2 for\n"
+                               "wrong usage.\n"
+                               "\n"
+                               "example:\n"
+                               "  gateway new plugin hello && gateway test spec/plugins/hello_spec.lua\n";
+
+#define ASKING                                                                                                                   \
+    "  --admin ADDRESS      where it answers: 127.0.0.1:9901, unix:/path; or the variable\n"                                     \
+    "                       GATEWAY_ADMIN says so (127.0.0.1:9901)\n"                                                            \
+    "  --token-file FILE    holds the token that gateway.admin asks for; or GATEWAY_TOKEN_FILE,\n"                               \
+    "                       or GATEWAY_TOKEN, the token itself\n"                                                                \
+    "  --token TOKEN        the token itself: others on this machine see it in the list of\n"                                    \
+    "                       processes\n"
+
+static const char reload_help[] = "usage: gateway reload [OPTIONS]\n"
+                                  "\n"
+                                  "Has the running gateway load its script anew, waits for the end of it, and prints\n"
+                                  "what changed: routes, upstreams, endpoints, listeners. When it is refused, the\n"
+                                  "old one goes on, and every error is printed with its file and line.\n"
+                                  "\n" ASKING "\n"
+                                  "exit status: 0 when it serves, 1 when it was refused or could not be asked, 2 for\n"
+                                  "wrong usage.\n"
+                                  "\n"
+                                  "example:\n"
+                                  "  gateway check gateway.lua && gateway reload\n";
+
+static const char status_help[] = "usage: gateway status [--json] [OPTIONS]\n"
+                                  "\n"
+                                  "Prints what the running gateway is at: workers, connections, requests, upstreams\n"
+                                  "with their endpoints' health and breakers, the last reload, Lua.\n"
+                                  "\n"
+                                  "  --json               as JSON, as /status gives it\n" ASKING "\n"
+                                  "exit status: 0, or 1 when it could not be asked, 2 for wrong usage.\n"
+                                  "\n"
+                                  "example:\n"
+                                  "  gateway status --admin unix:/run/gateway/admin\n";
+
+static const char drain_help[] = "usage: gateway drain [OPTIONS]\n"
+                                 "       gateway drain --upstream NAME --endpoint ADDRESS [--undo] [OPTIONS]\n"
+                                 "\n"
+                                 "With an endpoint: takes it out of rotation; requests under way finish. --undo lets it\n"
+                                 "in again. It stays out over reloads, until it leaves the script.\n"
+                                 "\n"
+                                 "Without one: ends the gateway in order, as SIGTERM does: no new connections, requests\n"
+                                 "under way end, at most for the script's timeouts.drain (30 s by default).\n"
+                                 "\n"
+                                 "  --upstream NAME      the endpoint's upstream\n"
+                                 "  --endpoint ADDRESS   as gateway status prints it\n"
+                                 "  --undo               it takes requests again\n" ASKING "\n"
+                                 "exit status: 0, or 1 when there is no such endpoint or the gateway could not be asked,\n"
+                                 "2 for wrong usage.\n"
+                                 "\n"
+                                 "example:\n"
+                                 "  gateway drain --upstream users --endpoint 10.0.0.1:8080\n";
+
+static const char completion_help[] = "usage: gateway completion bash|zsh|fish\n"
+                                      "\n"
+                                      "Prints what completes this command's words in a shell.\n"
+                                      "\n"
+                                      "exit status: 0, or 2 for wrong usage.\n"
+                                      "\n"
+                                      "example:\n"
+                                      "  gateway completion bash > ~/.local/share/bash-completion/completions/gateway\n";
+
+/* ---- options ---- */
+
+#define TEXT(name, takes, field, help)                                                                                           \
+    {                                                                                                                            \
+        name, takes, help, offsetof(gw_options, field)                                                                           \
+    }
+#define SWITCH(name, field, help)                                                                                                \
+    {                                                                                                                            \
+        name, NULL, help, offsetof(gw_options, field)                                                                            \
+    }
+#define ASKED                                                                                                                    \
+    TEXT("--admin", "ADDRESS", admin, "where the gateway answers"),                                                              \
+        TEXT("--token", "TOKEN", token, "the admin address's token"),                                                            \
+        TEXT("--token-file", "FILE", token_file, "a file that holds it")
+
+static const gw_command_option reload_options[] = {ASKED, {0}};
+static const gw_command_option status_options[] = {SWITCH("--json", json, "as JSON"), ASKED, {0}};
+static const gw_command_option drain_options[] = {TEXT("--upstream", "NAME", upstream, "the endpoint's upstream"),
+                                                  TEXT("--endpoint", "ADDRESS", endpoint, "the endpoint to take out"),
+                                                  SWITCH("--undo", undo, "it takes requests again"),
+                                                  ASKED,
+                                                  {0}};
+
+const gw_command_row gw_commands[] = {
+    {"run", "run the gateway in the foreground", GW_COMMAND_RUN, run_help, .takes = "SCRIPT"},
+    {"check", "say what is wrong with a script", GW_COMMAND_CHECK, check_help, .takes = "SCRIPT"},
+    {"routes", "print the routes in the order in which they are tried", GW_COMMAND_ROUTES, routes_help, .takes = "SCRIPT"},
+    {"plugins", "what plugins there are, or what one of them takes", GW_COMMAND_PLUGINS, plugins_help, .may_take = "NAME"},
+    {"types", "write definitions for your editor", GW_COMMAND_TYPES, types_help, .takes = "FOLDER"},
+    {"test", "run tests of plugins and scripts", GW_COMMAND_TEST, test_help, .rest = "PATH"},
+    {"new", "write a plugin and its test, to begin with", GW_COMMAND_NEW, new_help, .rest = "plugin"},
+    {"reload", "have the running gateway load its script anew", GW_COMMAND_RELOAD, reload_help, .options = reload_options},
+    {"status", "what the running gateway is at", GW_COMMAND_STATUS, status_help, .options = status_options},
+    {"drain", "end the gateway in order, or take an endpoint out", GW_COMMAND_DRAIN, drain_help, .options = drain_options},
+    {"completion", "print completions for a shell", GW_COMMAND_COMPLETION, completion_help, .takes = "SHELL"},
+};
+const size_t gw_command_count = GW_COUNT(gw_commands);
