@@ -199,6 +199,7 @@ static __attribute__((noinline)) int left_in_the_middle(gw_watched *w)
 {
     gw_state *s = w->state;
     gw_watchdog_out(w, atomic_load_explicit(&w->entry, memory_order_relaxed));
+    gw_watchdog_listen();
     w->state = NULL;
     s->overran = (double)atomic_load_explicit(&w->ran, memory_order_relaxed) / 1e9;
     count_time(s, w);

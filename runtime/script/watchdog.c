@@ -177,6 +177,14 @@ static gw_watched *find_place(void)
     return w;
 }
 
+void gw_watchdog_listen(void)
+{
+    sigset_t ours;
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGNAL);
+    pthread_sigmask(SIG_UNBLOCK, &ours, NULL);
+}
+
 static gw_watched *join(void)
 {
     pthread_once(&once, start);
@@ -197,10 +205,7 @@ static gw_watched *join(void)
     if (!joined)
         return NULL;
     here = w;
-    sigset_t ours;
-    sigemptyset(&ours);
-    sigaddset(&ours, SIGNAL);
-    pthread_sigmask(SIG_UNBLOCK, &ours, NULL);
+    gw_watchdog_listen();
     return w;
 }
 

@@ -49,6 +49,8 @@ typedef struct gw_watched {
 gw_watched *gw_watchdog_here(void);
 /* The same without joining; for a signal handler. */
 gw_watched *gw_watchdog_known(void);
+/* This thread takes the signal: also after its handler was left by a jump, since sanitizers block all signals in there. */
+void gw_watchdog_listen(void);
 /* Sets what the signal does; once, before the first thread joins. */
 void gw_watchdog_signal_is(void (*handler)(int number, siginfo_t *info, void *context));
 

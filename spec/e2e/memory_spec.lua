@@ -283,11 +283,11 @@ describe("memory:", function()
     ]] }
     peers.run(function()
       for _, kind in ipairs { "tables", "keys", "doubling", "caught", "tables" } do
-        local response = peers.ask(g.port, "/" .. kind, { wait = 20 })
+        local response = peers.ask(g.port, "/" .. kind, { wait = 60 })
         assert.equal(500, response.status, kind)
         assert.equal("ab", peers.ask(g.port, "/well").body, "after " .. kind)
       end
-    end, { seconds = 60 })
+    end, { seconds = 150 })
     g:stop()
   end)
 
