@@ -152,9 +152,14 @@ for _, case in ipairs {
         end
         b.mood = "slow"
         load(30)
-        local from, served = count.all, b.served
-        load(200)
-        local share = (b.served - served) / (count.all - from)
+        -- Latencies of a machine that is busy elsewhere may hide which of them is slow, for a while.
+        local share, from, served
+        for _ = 1, case.shuns_slow and 8 or 1 do
+          from, served = count.all, b.served
+          load(200)
+          share = (b.served - served) / (count.all - from)
+          if share < 0.25 then break end
+        end
         if case.shuns_slow then assert.is_true(share < 0.25, share) end
         tell("slow", from, (", its share %.0f %%"):format(share * 100))
         done = true
