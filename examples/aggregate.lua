@@ -32,12 +32,12 @@ gateway.route "/dashboard/:id" {
   methods = { "GET" },
   to = function(request)
     local id = request.params.id
-    local results = gateway.all {
+    local user, list, more = gateway.all {
       ask(users, "/users/" .. id),
       ask(orders, "/orders?user=" .. id),
       ask(recommendations, "/recommendations/" .. id),
     }
-    if not results[1] then return gateway.respond(502, { error = "nobody knows this user" }) end
-    return gateway.respond(200, { user = results[1], orders = results[2], recommendations = results[3] })
+    if not user then return gateway.respond(502, { error = "nobody knows this user" }) end
+    return gateway.respond(200, { user = user, orders = list, recommendations = more })
   end,
 }

@@ -21,7 +21,7 @@ local app = demo.upstream("app", function(request) return { user = request.heade
 gateway.route "/" {
   use = {
     gateway.plugin("forward-auth", {
-      to = auth, path = "/check",
+      upstream = auth, path = "/check",
       request_headers = { "Authorization", "Cookie" }, -- what the service gets to see
       response_headers = { "X-User" },                 -- what of its answer the backend gets; a client's own is taken out
       timeout = 1,

@@ -24,7 +24,7 @@ static void make_ready(void)
     pool.ready = true;
 }
 
-static void move(gw_job *job, gw_list *list, uint8_t state)
+static void move(gw_offload_job *job, gw_list *list, uint8_t state)
 {
     gw_list_remove(&job->link);
     gw_list_push_back(list, &job->link);
@@ -35,7 +35,7 @@ static void move(gw_job *job, gw_list *list, uint8_t state)
 static void on_mail(gw_mail *mail, void *owner)
 {
     (void)owner;
-    gw_job *job = gw_container_of(mail, gw_job, mail);
+    gw_offload_job *job = gw_container_of(mail, gw_offload_job, mail);
     pthread_mutex_lock(&pool.lock);
     gw_list_remove(&job->link);
     bool cancelled = job->cancelled;
@@ -59,7 +59,7 @@ static void *serve(void *unused)
             pthread_cond_wait(&pool.queued_some, &pool.lock);
             pool.idle--;
         }
-        gw_job *job = gw_container_of(pool.queued.next, gw_job, link);
+        gw_offload_job *job = gw_container_of(pool.queued.next, gw_offload_job, link);
         pool.waiting--;
         move(job, &pool.running, RUNNING);
         pthread_mutex_unlock(&pool.lock);
@@ -100,7 +100,7 @@ static bool staff(void)
     return pool.threads > 0;
 }
 
-int gw_offload_submit(gw_loop *loop, gw_job *job)
+int gw_offload_submit(gw_loop *loop, gw_offload_job *job)
 {
     job->loop = loop;
     job->mail.run = on_mail;
@@ -127,7 +127,7 @@ int gw_offload_submit(gw_loop *loop, gw_job *job)
     return status;
 }
 
-void gw_offload_cancel(gw_job *job)
+void gw_offload_cancel(gw_offload_job *job)
 {
     pthread_mutex_lock(&pool.lock);
     bool queued = job->state == QUEUED;
@@ -147,7 +147,7 @@ static uint32_t take(gw_list *list, gw_loop *loop, gw_list *out)
     uint32_t count = 0;
     for (gw_list *at = list->next, *next; at != list; at = next) {
         next = at->next;
-        gw_job *job = gw_container_of(at, gw_job, link);
+        gw_offload_job *job = gw_container_of(at, gw_offload_job, link);
         if (job->loop != loop)
             continue;
         gw_list_remove(at);
@@ -166,14 +166,14 @@ void gw_offload_forget(gw_loop *loop)
         pool.waiting -= take(&pool.queued, loop, &dropped);
         take(&pool.posted, loop, &dropped); /* the loop takes no mail any more */
         for (gw_list *at = pool.running.next; at != &pool.running; at = at->next) {
-            gw_job *job = gw_container_of(at, gw_job, link);
+            gw_offload_job *job = gw_container_of(at, gw_offload_job, link);
             if (job->loop == loop)
                 job->cancelled = true;
         }
     }
     pthread_mutex_unlock(&pool.lock);
     while (!gw_list_empty(&dropped)) {
-        gw_job *job = gw_container_of(dropped.next, gw_job, link);
+        gw_offload_job *job = gw_container_of(dropped.next, gw_offload_job, link);
         gw_list_remove(&job->link);
         job->drop(job);
     }

@@ -16,23 +16,23 @@
 #define GW_OFFLOAD_QUEUED_MOST 256
 #define GW_OFFLOAD_THREADS_MOST 4
 
-typedef struct gw_job gw_job;
-struct gw_job {
+typedef struct gw_offload_job gw_offload_job;
+struct gw_offload_job {
     gw_mail mail;
     gw_list link;
     gw_loop *loop;
     uint8_t state;
     bool cancelled;
-    void (*work)(gw_job *job); /* on a thread of the pool: may touch nothing but the job */
-    void (*done)(gw_job *job); /* may free the job */
-    void (*drop)(gw_job *job); /* frees it: it was cancelled. On any thread */
+    void (*work)(gw_offload_job *job); /* on a thread of the pool: may touch nothing but the job */
+    void (*done)(gw_offload_job *job); /* may free the job */
+    void (*drop)(gw_offload_job *job); /* frees it: it was cancelled. On any thread */
 };
 
 /* The caller has set work, done and drop. 0; GW_LIMIT: too much is waiting already; GW_NOMEM: there can be no thread. With a loop by hand
  * (gw_loop_new_manual) the work is done at once, and done() called in the next turn. */
-int gw_offload_submit(gw_loop *loop, gw_job *job);
+int gw_offload_submit(gw_loop *loop, gw_offload_job *job);
 /* The job is nobody's: done() will not be called, drop() now or later. */
-void gw_offload_cancel(gw_job *job);
+void gw_offload_cancel(gw_offload_job *job);
 /* Cancels all jobs of a loop that ends: no thread touches it afterwards. gw_loop_free does this. */
 void gw_offload_forget(gw_loop *loop);
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 typedef struct password_job {
-    gw_job job;
+    gw_offload_job job;
     gw_list link;  /* in `asked`, while somebody waits */
     gw_list waits; /* of asker */
     bool over;
@@ -31,18 +31,18 @@ static void give_back(password_job *p)
     free(p);
 }
 
-static void drop(gw_job *job)
+static void drop(gw_offload_job *job)
 {
     give_back(gw_container_of(job, password_job, job));
 }
 
-static void work(gw_job *job)
+static void work(gw_offload_job *job)
 {
     password_job *p = gw_container_of(job, password_job, job);
     p->result = gw_password_check(p->hash, p->hash_len, p->password, p->len);
 }
 
-static void done(gw_job *job)
+static void done(gw_offload_job *job)
 {
     password_job *p = gw_container_of(job, password_job, job);
     p->over = true;
@@ -84,7 +84,7 @@ static password_job *begin(gw_loop *loop, const char *hash, size_t hash_len, con
     if (!p)
         return NULL;
     gw_list_init(&p->waits);
-    p->job = (gw_job){.work = work, .done = done, .drop = drop};
+    p->job = (gw_offload_job){.work = work, .done = done, .drop = drop};
     p->hash_len = hash_len;
     p->len = len;
     memcpy(p->hash, hash, hash_len);
