@@ -28,6 +28,7 @@ local gateway = {
   trusted_proxies = settings.trusted_proxies,
   forwarding = settings.forwarding,
   request_id = settings.request_id,
+  record = settings.record,
   upstream = upstream.upstream,
   route = route.route,
   use = route.use,

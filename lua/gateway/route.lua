@@ -24,10 +24,11 @@ local route = {}
 ---@field name? string label in logs and metrics; the pattern by default
 ---@field limits? { body_bytes: number|string }
 ---@field access_log? boolean
+---@field record? boolean keep its last request heads, secrets masked: see gateway.record
 
 local fields = {
   methods = { type = "any" }, host = { type = "string" }, headers = { type = "map", of = "string" }, use = { type = "any" },
-  to = { type = "any" }, name = { type = "string" }, access_log = { type = "boolean" },
+  to = { type = "any" }, name = { type = "string" }, access_log = { type = "boolean" }, record = { type = "boolean" },
   limits = { type = "table", fields = { body_bytes = { type = "size" } } },
 }
 
@@ -164,7 +165,7 @@ local function declare(pattern, given, source)
   local out = {
     pattern = pattern, source = source, name = options.name or pattern, host = options.host, methods = methods_of(options.methods, report),
     headers = header_conditions_of(options.headers, report), use = middlewares_of(options.use, "use", report), to = options.to,
-    body_bytes = limits.body_bytes, access_log = options.access_log,
+    body_bytes = limits.body_bytes, access_log = options.access_log, record = options.record,
   }
   if given.to == nil then
     report("to is required: expected an upstream, a response, a split or a function, found nothing")
@@ -346,7 +347,7 @@ function route.finish()
     routes[i] = {
       pattern = declared.pattern, source = declared.source, name = declared.name, host = declared.host, methods = declared.methods,
       headers = declared.headers, target = target, chain = index, chain_texts = texts, chain_configs = labels,
-      body_bytes = declared.body_bytes, access_log = declared.access_log, limits = limits,
+      body_bytes = declared.body_bytes, access_log = declared.access_log, record = declared.record, limits = limits,
       limiters = limiters,
     }
   end
@@ -362,7 +363,7 @@ function route.finish()
     listens = state.listens, admin = state.admin, workers = state.workers or 0, limits = state.limits, timeouts = state.timeouts,
     lua = state.lua, user = state.user,
     trusted_proxies = state.trusted_proxies, forwarding = state.forwarding, request_id = state.request_id, access_log = state.access_log,
-    event_log = state.event_log, tracing = state.tracing,
+    event_log = state.event_log, record = state.record, tracing = state.tracing,
     upstreams = upstreams, routes = routes, metrics = state.metrics, files = state.files, shared = state.shared,
     limits_used = limit.data(), timers = state.timers, plugins = plugins,
   }, problems, chains

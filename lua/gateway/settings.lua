@@ -103,6 +103,15 @@ function settings.forwarding(given)
   end
 end
 
+---@class gateway.Record
+---@field keep? integer request heads that each worker keeps (200; at most 5000)
+---@field all? boolean of every route that does not say record = false, and of requests that no route takes (false)
+
+--- gateway.record { keep = 500 }: the last request heads, for GET /recent at the admin address and for gateway plan. Of routes with
+--- record = true; values of fields and parameters that look secret are masked.
+---@type fun(given: gateway.Record)
+settings.record = table_setting("record", { keep = { type = "integer", min = 1, max = 5000 }, all = { type = "boolean" } })
+
 --- gateway.listen "0.0.0.0:8080": "HOST:PORT" with a numeric host, ":PORT" for all addresses, "unix:/path". Several are fine.
 ---@param address string
 function settings.listen(address)

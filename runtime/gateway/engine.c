@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "gateway/fetch.h"
 #include "gateway/flow.h"
+#include "gateway/recent.h"
 
 int gw_engine_init(gw_engine *e, uint32_t index, gw_loop *loop, gw_log_ring *log, _Atomic(gw_generation *) *current)
 {
@@ -50,6 +51,7 @@ void gw_engine_clear(gw_engine *e)
     gw_fetches_free(e);
     while (e->arena_count)
         gw_arena_clear(&e->arenas[--e->arena_count]);
+    gw_recent_free(e);
     gw_slab_clear(&e->exchanges);
     gw_slab_clear(&e->clients);
     gw_slab_clear(&e->upconns);

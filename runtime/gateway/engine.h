@@ -58,6 +58,7 @@ typedef struct gw_engine {
     void (*idle)(
         struct gw_engine *e);       /* told when draining, and the last client connection and the last detached work have gone */
     void *owner;                    /* the worker */
+    struct gw_recent *recent;       /* request heads that are kept; NULL: none yet */
     struct gw_remake *remake;       /* the script floor's: makes Lua states anew; NULL: nobody does */
     char scratch[GW_SCRATCH_BYTES]; /* where heads are written before they go out */
 } gw_engine;

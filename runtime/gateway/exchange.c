@@ -3,6 +3,7 @@
 #include "gateway/flow.h"
 #include "gateway/limit.h"
 #include "gateway/metrics.h"
+#include "gateway/recent.h"
 #include "http/url.h"
 #include <stdlib.h>
 
@@ -460,6 +461,8 @@ void gw_exchange_run(gw_exchange *x, uint32_t head_len, const gw_bad_head *bad)
     x->query = r->query;
     gw_router_find(g->router, r->host, x->path, r->method, r->method_name, &r->headers, &x->found);
     if (!x->found.route) {
+        if (g->record_unmatched)
+            gw_recent_take(x);
         if (!x->in.done)
             x->close = true;
         if (x->found.method_only) {
@@ -474,6 +477,8 @@ void gw_exchange_run(gw_exchange *x, uint32_t head_len, const gw_bad_head *bad)
         return;
     }
     x->route = x->found.route;
+    if (gw_unlikely(x->route->record))
+        gw_recent_take(x);
     x->body_limit = x->route->body_bytes;
     if (r->framing == GW_FRAMING_LENGTH && r->content_length > x->route->body_bytes) {
         exchange_refuse(x, &(gw_bad_head){413, "request body too large"});

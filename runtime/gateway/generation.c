@@ -55,6 +55,7 @@ gw_generation *gw_generation_new(uint32_t worker_count)
     g->request_id = true;
     g->access_log = true;
     g->access_sample = 1;
+    g->record_keep = 200;
     g->access.fields = GW_ACCESS_DEFAULT;
     g->access.to.text = g->events.text = GW_SLICE("stdout");
     return g;

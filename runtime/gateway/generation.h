@@ -93,6 +93,7 @@ struct gw_route {
     const gw_chain_ops *chain_ops;
     uint64_t body_bytes; /* most a request body may have; UINT64_MAX: unbounded */
     bool access_log;
+    bool record;                      /* its request heads are kept (gateway/recent.h) */
     struct gw_route_metrics *metrics; /* of its name; NULL: not counted */
     const gw_limited *limited;
     uint32_t limited_count;
@@ -169,6 +170,8 @@ struct gw_generation {
     bool access_log;
     double access_sample; /* 0 to 1 */
     gw_access_spec access;
+    uint32_t record_keep; /* request heads that each worker keeps */
+    bool record_unmatched; /* of requests that no route took, too */
     gw_trace_spec trace;
     gw_log_target events; /* where the other log lines go */
     gw_slice events_source;

@@ -6,6 +6,7 @@
 #include "http/url.h"
 #include "net/stream.h"
 #include "process/metrics.h"
+#include "process/recents.h"
 #include "process/supervisor.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -30,7 +31,8 @@ enum action {
     ACT_RELOAD,
     ACT_DRAIN,
     ACT_UNDRAIN,
-    ACT_END
+    ACT_END,
+    ACT_RECENT
 };
 
 static const struct {
@@ -41,6 +43,7 @@ static const struct {
     {"/", GW_METHOD_GET, ACT_INDEX},           {"/healthz", GW_METHOD_GET, ACT_HEALTHZ}, {"/readyz", GW_METHOD_GET, ACT_READYZ},
     {"/status", GW_METHOD_GET, ACT_STATUS},    {"/reload", GW_METHOD_POST, ACT_RELOAD},  {"/drain", GW_METHOD_POST, ACT_DRAIN},
     {"/undrain", GW_METHOD_POST, ACT_UNDRAIN}, {"/metrics", GW_METHOD_GET, ACT_METRICS}, {"/shutdown", GW_METHOD_POST, ACT_END},
+    {"/recent", GW_METHOD_GET, ACT_RECENT},
 };
 
 static const char index_text[] = "gateway, admin address\n"
@@ -49,6 +52,7 @@ static const char index_text[] = "gateway, admin address\n"
                                  "GET  /readyz    200 while it takes connections, 503 while it drains\n"
                                  "GET  /status    generation, workers, listeners, upstreams, last reload (JSON)\n"
                                  "GET  /metrics   for Prometheus: text, or OpenMetrics by Accept\n"
+                                 "GET  /recent    the last request heads of routes with record = true, secrets masked (JSON)\n"
                                  "POST /reload    loads the script anew: 200, or 422 with what is wrong with it\n"
                                  "POST /shutdown  ends the gateway in order, as SIGTERM does\n"
                                  "POST /drain?upstream=NAME&endpoint=ADDRESS     no new requests for it; those under way finish\n"
@@ -81,6 +85,7 @@ typedef struct gw_admin_client {
     uint64_t body_left;
     gw_chunked chunked;
     gw_reload_waiter waiter;
+    gw_admin_wait wait;
     char *names; /* malloc'ed: the upstream and the endpoint to drain stand in it */
     gw_slice upstream, endpoint;
 } gw_admin_client;
@@ -106,6 +111,7 @@ static void client_close(gw_admin_client *c)
     if (c->processing)
         return;
     gw_reload_waiter_cancel(&c->waiter);
+    gw_admin_wait_cancel(&c->wait);
     gw_buffer_give(&c->admin->buffers, c->in);
     free(c->names);
     gw_list_remove(&c->link);
@@ -189,6 +195,24 @@ static void on_reloaded(gw_reload_waiter *waiter, const gw_reload_result *result
         client_process(c); /* closes it when it is closed; else more may have come meanwhile */
 }
 
+static void on_waited(gw_admin_wait *wait, int status, char *json, size_t len)
+{
+    gw_admin_client *c = gw_container_of(wait, gw_admin_client, wait);
+    bool inside = c->processing;
+    c->processing = true;
+    answer_made(c, status, json, len);
+    c->processing = inside;
+    if (!inside)
+        client_process(c);
+}
+
+static void wait_for_answer(gw_admin_client *c)
+{
+    c->state = CLIENT_WAITING;
+    gw_stream_timeout(&c->stream, 0);
+    c->wait = (gw_admin_wait){.done = on_waited};
+}
+
 static void act(gw_admin_client *c)
 {
     gw_supervisor *s = c->admin->supervisor;
@@ -228,6 +252,10 @@ static void act(gw_admin_client *c)
         c->keep = false;
         json = gw_drain_json(s, &len);
         answer_made(c, 202, json, len);
+        break;
+    case ACT_RECENT:
+        wait_for_answer(c);
+        gw_recents_answer(s, &c->wait);
         break;
     case ACT_RELOAD:
         c->state = CLIENT_WAITING;

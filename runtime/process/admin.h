@@ -25,6 +25,17 @@ void gw_admin_apply(gw_admin *a, gw_admin_change *change);
 /* The address at which it listens, as text; "" for none. */
 const char *gw_admin_text(const gw_admin *a);
 
+/* An answer that takes its time. Zeroed before use; told once, and out of any list by then. */
+typedef struct gw_admin_wait {
+    gw_list link;
+    void (*done)(struct gw_admin_wait *w, int status, char *json /* freed by who is told; NULL: memory is out */, size_t len);
+} gw_admin_wait;
+static inline void gw_admin_wait_cancel(gw_admin_wait *w)
+{
+    if (w->link.next)
+        gw_list_remove(&w->link);
+}
+
 /* ---- admin_access.c: who may ask ---- */
 struct gw_request;
 /* 0; or the status of a refusal, 401 (a token is asked for) or 403, and *reason. `by_path`: it came by a unix socket. `probe`: a resource that tells

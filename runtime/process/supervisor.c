@@ -284,6 +284,7 @@ int gw_supervise(const char *script)
     gw_lines errors = {0}, warnings = {0};
     int status = EXIT_FAILURE;
     gw_list_init(&s.listening);
+    gw_list_init(&s.recents_waiting);
     gw_list_init(&s.orphans);
     gw_list_init(&s.dropping);
     gw_signals_block(signals_from_start, GW_COUNT(signals_from_start));

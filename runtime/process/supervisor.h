@@ -48,6 +48,7 @@ typedef struct gw_supervisor {
     uint32_t retired;                 /* generations that still drain */
     uint32_t worker_count;            /* fixed for the life of the process */
     gw_worker **workers;
+    gw_list recents_waiting; /* of gw_admin_wait: for a round that fetches request heads */
     uint32_t workers_running, workers_idle, workers_ended;
     gw_list listening; /* of gw_listening */
     gw_signals signals;

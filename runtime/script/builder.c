@@ -179,6 +179,12 @@ void gw_build_settings(gw_builder *b, int at)
     build_forwarding(b, at);
     g->workers = (uint32_t)gw_spec_number(b->L, at, "workers", 0);
     g->request_id = gw_spec_boolean(b->L, at, "request_id", true);
+    if (gw_spec_table(b->L, at, "record")) {
+        int record = lua_gettop(b->L);
+        g->record_keep = (uint32_t)gw_spec_number(b->L, record, "keep", g->record_keep);
+        g->record_unmatched = gw_spec_boolean(b->L, record, "all", false);
+        lua_pop(b->L, 1);
+    }
     gw_build_logs(b, at);
     gw_build_tracing(b, at);
 }

@@ -209,6 +209,7 @@ static void build_route(gw_builder *b, gw_route *route)
         route->chain_ops = &gw_script_chain_ops;
     route->body_bytes = (uint64_t)gw_spec_number(L, at, "body_bytes", (double)g->body_bytes);
     route->access_log = gw_spec_boolean(L, at, "access_log", true) && g->access_log;
+    route->record = gw_spec_boolean(L, at, "record", g->record_unmatched);
     route->chain_text = chain_text(b, at);
     gw_build_route_limits(b, at, route);
     if (gw_spec_table(L, at, "target")) {
