@@ -226,6 +226,10 @@ local function finisher(request, status)
   end
 end
 
+--- Gets each chain before it is installed, and may put functions around its functions (dry_run.lua).
+---@type (fun(chain: { use: function[], to: function? }))|nil
+chain.observer = nil
+
 --- Called by C when the script has been loaded.
 ---@param chains { use: function[], to: function? }[]
 ---@param park function leaves the coroutine until the next request
@@ -257,6 +261,7 @@ function chain.install(chains, park, next, leave, waits, token, counting, places
       end
     end
   end
+  for _, spec in ipairs(chain.observer and chains or {}) do chain.observer(spec) end
   -- The compiler throws everything away when its room is full: a script with hundreds of chains would be compiled over and over.
   jit.opt.start("maxtrace=20000", "maxmcode=32768")
   local drivers = {}

@@ -102,7 +102,7 @@ local function play(self)
     local knocks = self._core:knocks()
     local address = knocks and knocks[1]
     if not address or (self._put_off and self._put_off >= #knocks) then break end
-    local endpoint = self._endpoints[address]
+    local endpoint = self._endpoints[address] or self._inside.stranger and self:_stranger(address)
     local answer = endpoint and endpoint.upstream:_next()
     if type(answer) == "table" and answer.hang and answer.refuse then -- neither taken nor refused: a connect timeout
       self._core:put_off()
@@ -369,6 +369,13 @@ function Clock:elapsed()
   return (self._app._core:now())
 end
 
+-- Who plays whatever nobody else does (dry_run.lua).
+function App:_stranger(address)
+  local endpoint = { upstream = self._inside.stranger, address = address, name = self._names[address] or address }
+  self._endpoints[address] = endpoint
+  return endpoint
+end
+
 function App:_address(upstream)
   self._addresses = self._addresses + 1
   local n = self._addresses
@@ -465,8 +472,9 @@ local App_meta = {
 
 local testing_app = { App = App }
 
---- Makes one. `source`: where the test asks for it; `plugins`: folders of plugins, beside the usual ones.
-function testing_app.new(f, options, source, plugins, level)
+--- Makes one. `source`: where the test asks for it; `plugins`: folders of plugins, beside the usual ones. `inside`, for dry runs:
+--- { stranger = a testing.upstream that plays all others, declared = function(data, chains) before they are built }.
+function testing_app.new(f, options, source, plugins, level, inside)
   options = options or {}
   if type(f) ~= "function" then
     error("testing.app: expected a function(gateway) that declares routes, found " .. check.describe(f), level + 1)
@@ -489,7 +497,7 @@ function testing_app.new(f, options, source, plugins, level)
     _core = core.new(options.now or math.floor(os.time())), _peers = {}, _clients = {}, _endpoints = {}, _names = {}, _strangers = {},
     _made = {}, _is_endpoint = {},
     _addresses = 0, _connections = 0, _log = {}, _access = {}, _plugins = all, _host = options.host or "gateway.test",
-    _hosts = hosts, upstreams = {},
+    _hosts = hosts, upstreams = {}, _inside = inside or {},
   }, App_meta)
   self.clock = setmetatable({ _app = self }, Clock)
   self.metrics = setmetatable({ _app = self }, Metrics)
@@ -497,6 +505,10 @@ function testing_app.new(f, options, source, plugins, level)
   settle_hosts(self, hosts)
   local good, failure = pcall(as, self, self._core.call, self._core, function()
     local data, problems, chains = declare(self, f, options, source)
+    if inside then
+      self._core:anyone()
+      inside.declared(data, chains)
+    end
     settle_endpoints(self, data, hosts)
     local wrong = self._core:load(source, { data, problems, "", chains, {}, function() return "" end, {} })
     if wrong then error((wrong:gsub("\n$", "")), 0) end

@@ -7,6 +7,8 @@ const char gw_main_help[] = "gateway: an API gateway that is scripted in Lua\n"
                             "  gateway [run] SCRIPT     run it in the foreground\n"
                             "  gateway check SCRIPT     load it as a reload would, and say what is wrong with it\n"
                             "  gateway routes SCRIPT    print the routes in the order in which they are tried\n"
+                            "  gateway explain SCRIPT GET URL\n"
+                            "                           tell what becomes of a request, and why\n"
                             "  gateway test [PATHS]     run tests of plugins and scripts (busted)\n"
                             "  gateway new plugin NAME  write a plugin and its test, to begin with\n"
                             "  gateway plugins [NAME]   what plugins there are, or what one of them takes\n"
@@ -111,6 +113,26 @@ static const char new_help[] = "usage: gateway new plugin NAME [--dir FOLDER]\n"
                                "example:\n"
                                "  gateway new plugin hello && gateway test spec/plugins/hello_spec.lua\n";
 
+static const char explain_help[] = "usage: gateway explain SCRIPT [METHOD] URL [OPTIONS]\n"
+                                   "\n"
+                                   "Tells what the script would do with a request: which route takes it and why not the\n"
+                                   "others, what each middleware does with it, which upstream and endpoint it goes to,\n"
+                                   "and the head that is sent there. The functions really run, on a clock of their own;\n"
+                                   "nobody is asked: backends, and whoever the functions ask, are played. Secrets are\n"
+                                   "masked.\n"
+                                   "\n"
+                                   "  -H 'Name: value'     a header field; several are fine\n"
+                                   "  -d BODY              a body (then the method is POST unless another is named)\n"
+                                   "  --from IP            the address it comes from; 127.0.0.1\n"
+                                   "  --response STATUS    what the backend answers; 200\n"
+                                   "  --json               as JSON\n"
+                                   "\n"
+                                   "exit status: 0, also when the request would be refused; 1 when the script cannot be\n"
+                                   "loaded, 2 for wrong usage.\n"
+                                   "\n"
+                                   "example:\n"
+                                   "  gateway explain gateway.lua GET http://api.example.com/users/7 -H 'X-Version: 2'\n";
+
 #define ASKING                                                                                                                   \
     "  --admin ADDRESS      where it answers: 127.0.0.1:9901, unix:/path; or the variable\n"                                     \
     "                       GATEWAY_ADMIN says so (127.0.0.1:9901)\n"                                                            \
@@ -196,6 +218,7 @@ const gw_command_row gw_commands[] = {
     {"run", "run the gateway in the foreground", GW_COMMAND_RUN, run_help, .takes = "SCRIPT"},
     {"check", "say what is wrong with a script", GW_COMMAND_CHECK, check_help, .takes = "SCRIPT"},
     {"routes", "print the routes in the order in which they are tried", GW_COMMAND_ROUTES, routes_help, .takes = "SCRIPT"},
+    {"explain", "tell what becomes of a request, and why", GW_COMMAND_EXPLAIN, explain_help, .rest = "SCRIPT"},
     {"plugins", "what plugins there are, or what one of them takes", GW_COMMAND_PLUGINS, plugins_help, .may_take = "NAME"},
     {"types", "write definitions for your editor", GW_COMMAND_TYPES, types_help, .takes = "FOLDER"},
     {"test", "run tests of plugins and scripts", GW_COMMAND_TEST, test_help, .rest = "PATH"},

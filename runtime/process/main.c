@@ -113,6 +113,9 @@ int main(int argc, char *argv[])
         return in_lua("gateway.plugin_docs", options.script);
     case GW_COMMAND_TYPES:
         return in_lua("gateway.types", options.script);
+    case GW_COMMAND_EXPLAIN:
+        gw_registry_init(1);
+        return gw_testing_command("gateway.explain", options.rest, options.rest_count);
     case GW_COMMAND_TEST:
         return gw_testing_command("gateway.testing_command", options.rest, options.rest_count);
     case GW_COMMAND_NEW:

@@ -23,7 +23,8 @@ enum gw_command {
     GW_COMMAND_RELOAD,
     GW_COMMAND_STATUS,
     GW_COMMAND_DRAIN,
-    GW_COMMAND_COMPLETION
+    GW_COMMAND_COMPLETION,
+    GW_COMMAND_EXPLAIN
 };
 
 typedef struct gw_options {

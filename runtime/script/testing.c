@@ -468,6 +468,7 @@ int luaopen_gateway_testing_c(lua_State *L)
         lua_newtable(L);
         luaL_register(L, NULL, methods);
         luaL_register(L, NULL, gw_testing_wire_methods);
+        luaL_register(L, NULL, gw_testing_look_methods);
         lua_setfield(L, -2, "__index");
     }
     lua_pop(L, 1);
@@ -475,6 +476,7 @@ int luaopen_gateway_testing_c(lua_State *L)
     lua_pushcfunction(L, app_new);
     lua_setfield(L, -2, "new");
     luaL_register(L, NULL, gw_testing_real_functions);
+    luaL_register(L, NULL, gw_testing_look_functions);
     lua_pushcfunction(L, gw_yaml_load);
     lua_setfield(L, -2, "yaml");
     gw_push_shipped(L);

@@ -34,6 +34,7 @@ typedef struct gw_testing_app {
     double began_wall;
     uint32_t scope;
     bool running, failed;
+    bool anyone; /* every name has an address: somebody plays it */
     gw_testing_wire *wires;
     uint32_t wire_count, wire_cap;
     struct gw_testing_host *hosts;
@@ -65,6 +66,10 @@ int gw_testing_connect(gw_loop *loop, gw_stream *s, const gw_address *to);
 void gw_testing_wires_clear(gw_testing_app *a);
 /* What clients and backends do: methods, ended by NULLs. */
 extern const luaL_Reg gw_testing_wire_methods[];
+
+/* testing_look.c: what it thinks of a request, and what it goes by; methods and functions, ended by NULLs. */
+extern const luaL_Reg gw_testing_look_methods[];
+extern const luaL_Reg gw_testing_look_functions[];
 
 /* testing_real.c: processes and real sockets; functions, ended by NULLs. */
 extern const luaL_Reg gw_testing_real_functions[];

@@ -74,7 +74,18 @@ int gw_testing_resolve(gw_loop *loop, const char *name, uint16_t port, gw_addres
             *to = h->at;
             return GW_OK;
         }
-    return GW_NOTFOUND;
+    if (!a || a->loop != loop || !a->anyone)
+        return GW_NOTFOUND;
+    gw_slice rest;
+    const char *reason;
+    return gw_address_parse(GW_SLICE("198.19.0.1"), port, to, &rest, &port, &reason) == GW_ADDRESS_NUMERIC ? GW_OK : GW_NOTFOUND;
+}
+
+/* app:anyone(): names that nobody is named for have an address, too. */
+static int app_anyone(lua_State *L)
+{
+    gw_testing_app_at(L)->anyone = true;
+    return 0;
 }
 
 /* app:host(name, port, address): the name has that address. */
@@ -266,6 +277,6 @@ static int app_shut(lua_State *L)
 }
 
 const luaL_Reg gw_testing_wire_methods[] = {
-    {"host", app_host}, {"accept", app_accept}, {"knocks", app_knocks}, {"answer", app_answer}, {"put_off", app_put_off},
-    {"read", app_read}, {"write", app_write},   {"shut", app_shut},     {NULL, NULL},
+    {"host", app_host},       {"anyone", app_anyone}, {"accept", app_accept}, {"knocks", app_knocks}, {"answer", app_answer},
+    {"put_off", app_put_off}, {"read", app_read},     {"write", app_write},   {"shut", app_shut},     {NULL, NULL},
 };

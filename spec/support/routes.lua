@@ -9,7 +9,7 @@
 local ffi = require "ffi"
 local cdef = require "spec.support.cdef"
 
-local C = cdef.load "gateway/router.h"
+local C = cdef.load("gateway/router.h", "gateway/router_explain.h")
 
 local routes = {}
 
@@ -83,8 +83,8 @@ local function name_of(self, pointer)
   return route.as or route[1]
 end
 
---- { route = NAME, params = { name = value } }; { allow = "GET, HEAD" } where only the method is wrong; {} where there is none.
-function Router:find(request)
+-- The arguments of C that say what is asked, and what must live as long as they do.
+local function asked(self, request)
   local keep = {}
   local function slice(text)
     local s = cdef.slice(text)
@@ -98,10 +98,34 @@ function Router:find(request)
     h.item[h.count].name, h.item[h.count].value = slice(field[1]), slice(field[2])
     h.count = h.count + 1
   end
+  return keep, slice(request.host or ""), slice(request[1]), number_of[method] or C.GW_METHOD_OTHER, slice(method), h
+end
+
+local MISSES = { [0] = "none", "host", "path", "header", "method" }
+
+--- For each route in the order in which they are tried: { route =, miss = "none" | "host" | "path" | "header" | "method", segment =,
+--- expected =, found =, condition = }.
+function Router:explain(request)
+  local keep, host, path, method, name, h = asked(self, request)
+  local why, out = ffi.new("gw_router_reason"), {}
+  for i = 0, #self.list - 1 do
+    assert(C.gw_router_explain(self.handle, i, host, path, method, name, h, why))
+    out[i + 1] = {
+      route = name_of(self, C.gw_router_at(self.handle, i).route), miss = MISSES[why.miss],
+      segment = why.miss == C.GW_MISS_PATH and why.segment or nil, expected = cdef.text(why.expected), found = cdef.text(why.found),
+      condition = why.miss == C.GW_MISS_HEADER and why.condition + 1 or nil,
+    }
+  end
+  assert(not C.gw_router_explain(self.handle, #self.list, host, path, method, name, h, why))
+  return out, keep
+end
+
+--- { route = NAME, params = { name = value } }; { allow = "GET, HEAD" } where only the method is wrong; {} where there is none.
+function Router:find(request)
+  local keep, host, path, method, name, h = asked(self, request)
   local found = self.found
-  C.gw_router_find(self.handle, slice(request.host or ""), slice(request[1]), number_of[method] or C.GW_METHOD_OTHER,
-    slice(method), h,
-    found)
+  C.gw_router_find(self.handle, host, path, method, name, h, found)
+  found = #keep > 0 and found
   if found.route == nil then
     if not found.method_only then return {} end
     local text = ffi.new("char[128]")
