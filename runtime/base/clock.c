@@ -87,8 +87,23 @@ static char *word(char *out, const char *text, size_t len)
     return out + len;
 }
 
+/* Days and hours stay for a while: those of the second that was written last are kept. */
+static _Thread_local struct {
+    double from; /* of that second; 0: none yet */
+    char text[20];
+} last_second;
+
 void gw_clock_iso8601(double wall, char out[25])
 {
+    /* The same rounding as below, so that the two never disagree about which second it is. */
+    double since = (wall - last_second.from) * 1000.0 + 0.5;
+    if (last_second.from > 0 && since >= 1 && since < 999) { /* well inside */
+        memcpy(out, last_second.text, 20);
+        *digits(out + 20, (unsigned)since, 3) = 'Z';
+        out[24] = '\0';
+        return;
+    }
+    char *begin = out;
     civil c = civil_of(wall);
     out = digits(out, c.year, 4);
     *out++ = '-';
@@ -105,6 +120,8 @@ void gw_clock_iso8601(double wall, char out[25])
     out = digits(out, c.millisecond, 3);
     *out++ = 'Z';
     *out = '\0';
+    last_second.from = wall > 0 ? __builtin_floor((wall * 1000.0 + 0.5) / 1000.0) : 0;
+    memcpy(last_second.text, begin, 20);
 }
 
 void gw_clock_http_date(double wall, char out[30])

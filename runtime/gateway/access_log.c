@@ -247,7 +247,7 @@ void gw_access_log(gw_exchange *x)
         return; /* counted there */
     gw_text t = gw_text_on(line, GW_ACCESS_LINE_MOST);
     char time[25];
-    gw_clock_iso8601(gw_clock_wall(), time);
+    gw_clock_iso8601(gw_engine_wall(e), time);
     gw_text_lit(&t, "{\"time\":\"");
     gw_text_add(&t, time, 24);
     gw_text_lit(&t, "\",\"type\":\"access\"");

@@ -20,7 +20,7 @@ int gw_engine_init(gw_engine *e, uint32_t index, gw_loop *loop, gw_log_ring *log
     gw_list_init(&e->upconn_list);
     gw_list_init(&e->detached_list);
     gw_random_seed(&e->random);
-    e->date_at = e->memory_told = -1;
+    e->date_at = e->wall_at = e->memory_told = -1;
     return GW_OK;
 }
 
@@ -136,6 +136,16 @@ bool gw_engine_out_of_memory(gw_engine *e, const char *message)
     if (message)
         gw_log_event(e->log, GW_LOG_ERROR, message, "\"out_of_memory\":%llu", (unsigned long long)e->counters.out_of_memory);
     return true;
+}
+
+double gw_engine_wall(gw_engine *e)
+{
+    double now = gw_loop_now(e->loop);
+    if (now - e->wall_at >= 0.5 || e->wall_at < 0) {
+        e->wall_at = now;
+        e->wall_ahead = gw_clock_wall() - now;
+    }
+    return now + e->wall_ahead;
 }
 
 const char *gw_engine_date(gw_engine *e)

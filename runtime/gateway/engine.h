@@ -52,7 +52,8 @@ typedef struct gw_engine {
     gw_random random;
     double date_at; /* second for which `date` was made */
     char date[30];
-    double memory_told; /* when the log last said that memory ran out */
+    double wall_at, wall_ahead; /* loop time when the wall clock was read last, and by how much it was ahead */
+    double memory_told;         /* when the log last said that memory ran out */
     gw_counters counters __attribute__((aligned(GW_CACHE_LINE)));
     struct gw_fetches *fetches; /* what scripts fetch (fetch.h); NULL: nothing yet */
     void (*idle)(
@@ -93,6 +94,8 @@ void gw_endpoint_drop(gw_engine *e, gw_endpoint *endpoint);
 bool gw_engine_out_of_memory(gw_engine *e, const char *message);
 
 /* "Sat, 31 Jan 2026 12:00:00 GMT", made once a second. */
+/* Seconds since 1970 at this loop turn; the clock itself is read every half second. */
+double gw_engine_wall(gw_engine *e);
 const char *gw_engine_date(gw_engine *e);
 
 #endif

@@ -232,18 +232,6 @@ static bool request_id_fits(gw_slice s)
     return true;
 }
 
-/* 32 bits as 8 hex digits, all at once: each nibble to its own byte, then '0' or 'a' - 10 added. */
-static void hex8(uint32_t bits, char *out)
-{
-    uint64_t w = bits;
-    w = (w | w << 16) & 0x0000ffff0000ffffULL;
-    w = (w | w << 8) & 0x00ff00ff00ff00ffULL;
-    w = (w | w << 4) & 0x0f0f0f0f0f0f0f0fULL;
-    uint64_t letters = (w + 0x0606060606060606ULL) >> 4 & 0x0101010101010101ULL;
-    w += 0x3030303030303030ULL + letters * ('a' - '0' - 10);
-    memcpy(out, &w, sizeof w);
-}
-
 /* The client's id when it is well-formed, else 128 random bits in hex. */
 static void exchange_id(gw_exchange *x)
 {
@@ -253,11 +241,8 @@ static void exchange_id(gw_exchange *x)
         x->id = gw_slice_of(x->id_text, theirs->value.len);
         return;
     }
-    for (int half = 0; half < 2; half++) {
-        uint64_t bits = gw_random_next(&x->engine->random);
-        hex8((uint32_t)bits, x->id_text + half * 16);
-        hex8((uint32_t)(bits >> 32), x->id_text + half * 16 + 8);
-    }
+    for (int half = 0; half < 2; half++)
+        gw_hex16(gw_random_next(&x->engine->random), x->id_text + half * 16);
     x->id = gw_slice_of(x->id_text, 32);
 }
 

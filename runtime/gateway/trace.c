@@ -43,13 +43,11 @@ bool gw_traceparent_parse(const char *bytes, size_t len, char id[32], char paren
 
 static void random_hex(gw_exchange *x, char *out, size_t len)
 {
-    static const char digits[] = "0123456789abcdef";
     for (size_t done = 0; done < len; done += 16) {
         uint64_t bits;
         while ((bits = gw_random_next(&x->engine->random)) == 0)
             ;
-        for (size_t i = 0; i < 16; i++)
-            out[done + i] = digits[bits >> 4 * i & 15];
+        gw_hex16(bits, out + done);
     }
 }
 
@@ -220,7 +218,7 @@ void gw_trace_end(gw_exchange *x)
     if (!x->engine->spans || !spec->otlp.url.ptr || !(x->trace->sampled || (spec->errors && failed)))
         return;
     /* Loop time is monotonic; what it is by the wall clock is asked once, so that tries lie inside their request. */
-    x->trace->wall = gw_clock_wall() - gw_loop_now(x->engine->loop);
+    x->trace->wall = gw_engine_wall(x->engine) - gw_loop_now(x->engine->loop);
     for (const gw_span *s = x->trace->first; s; s = s->next)
         write_span(x, write_client, s);
     write_span(x, write_server, NULL);

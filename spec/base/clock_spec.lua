@@ -76,3 +76,15 @@ describe("a clock that stands", function()
     assert.is_true(math.abs(C.gw_clock_wall() - os.time()) < 5)
   end)
 end)
+
+describe("moments one behind the other", function()
+  it("are written as each would be alone", function()
+    math.randomseed(3)
+    local wall = 1769860790.25
+    for _ = 1, 20000 do
+      wall = wall + (math.random(20) == 1 and math.random(-5000, 100000) or math.random(0, 40) / 1000 + 0.0003)
+      local ms = math.floor(wall * 1000 + 0.5)
+      assert.equal(os.date("!%Y-%m-%dT%H:%M:%S", math.floor(ms / 1000)) .. (".%03dZ"):format(ms % 1000), iso(wall))
+    end
+  end)
+end)
