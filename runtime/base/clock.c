@@ -47,11 +47,16 @@ typedef struct civil {
 /* UTC date and time of a moment, by arithmetic: gmtime_r takes the C library's time zone lock, which all workers would share.
  * Days to date: Howard Hinnant, "chrono-compatible low-level date algorithms" (civil_from_days). What lies outside the years
  * 0 to 9999, and NaN, becomes the nearest end, so that the text always has its length. */
-static civil civil_of(double wall)
+static int64_t milliseconds_of(double wall)
 {
     const double least = -62167219200.0, most = 253402300799.999;
     double clamped = wall >= least ? (wall <= most ? wall : most) : least;
-    int64_t ms = (int64_t)((clamped - least) * 1000.0 + 0.5); /* since 0000-01-01, so never negative */
+    return (int64_t)((clamped - least) * 1000.0 + 0.5); /* since 0000-01-01, so never negative */
+}
+
+static civil civil_of(double wall)
+{
+    int64_t ms = milliseconds_of(wall);
     int64_t seconds = ms / 1000;
     int64_t days = seconds / 86400, in_day = seconds % 86400;
 
@@ -89,17 +94,16 @@ static char *word(char *out, const char *text, size_t len)
 
 /* Days and hours stay for a while: those of the second that was written last are kept. */
 static _Thread_local struct {
-    double from; /* of that second; 0: none yet */
+    int64_t ms; /* where that second begins, as in civil_of; 0: none yet */
     char text[20];
 } last_second;
 
 void gw_clock_iso8601(double wall, char out[25])
 {
-    /* The same rounding as below, so that the two never disagree about which second it is. */
-    double since = (wall - last_second.from) * 1000.0 + 0.5;
-    if (last_second.from > 0 && since >= 1 && since < 999) { /* well inside */
+    int64_t into = milliseconds_of(wall) - last_second.ms;
+    if (last_second.ms && into >= 0 && into < 1000) {
         memcpy(out, last_second.text, 20);
-        *digits(out + 20, (unsigned)since, 3) = 'Z';
+        *digits(out + 20, (unsigned)into, 3) = 'Z';
         out[24] = '\0';
         return;
     }
@@ -120,7 +124,7 @@ void gw_clock_iso8601(double wall, char out[25])
     out = digits(out, c.millisecond, 3);
     *out++ = 'Z';
     *out = '\0';
-    last_second.from = wall > 0 ? __builtin_floor((wall * 1000.0 + 0.5) / 1000.0) : 0;
+    last_second.ms = milliseconds_of(wall) / 1000 * 1000;
     memcpy(last_second.text, begin, 20);
 }
 
