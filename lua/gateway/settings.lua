@@ -8,7 +8,7 @@ local settings = {}
 
 settings.defaults = {
   limits = { header_bytes = 16384, headers = 100, body_bytes = 10 * 1024 * 1024, request_line = 8192, keep_encoded_slash = false },
-  timeouts = { header = 10, idle = 75, body = 30, drain = 30, chain = 60 },
+  timeouts = { header = 10, idle = 75, body = 30, drain = 30, chain = 60, upgrade = 60 },
   forwarding = { x_forwarded = true, forwarded = false },
 }
 
@@ -22,7 +22,7 @@ local limits = {
 
 local timeouts = {
   header = { type = "duration" }, idle = { type = "duration" }, body = { type = "duration" }, drain = { type = "duration" },
-  chain = { type = "duration" },
+  chain = { type = "duration" }, upgrade = { type = "duration", min = 0.1 },
 }
 
 -- gateway.NAME { ... }: options over defaults.
@@ -55,6 +55,7 @@ settings.limits = table_setting("limits", limits)
 ---@field idle? number|string between requests of a connection (75 s)
 ---@field body? number|string between two pieces of a request body (30 s)
 ---@field drain? number|string for the end of what is in flight at shutdown (30 s)
+---@field upgrade? number|string for a new process to serve, after SIGUSR2 (60 s)
 ---@field chain? number|string that the functions of one request may wait in all, next() and bodies aside: 504 past it (60 s)
 
 --- gateway.timeouts { idle = 60 }: of the client's side.

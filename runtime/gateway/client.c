@@ -6,6 +6,10 @@
 #define LINGER_SECONDS 2.0 /* between two pieces */
 #define LINGER_MOST 30.0   /* in all */
 
+/* A connection that is to close and was not told so with an answer waits this long, from when it became idle: a request may be on its way,
+ * which a close would lose. One that comes is answered, with Connection: close. */
+#define LAST_REQUEST_SECONDS 1.0
+
 static const gw_stream_ops client_ops;
 
 static void client_free_now(gw_client *c)
@@ -55,12 +59,29 @@ static void client_idle(gw_client *c)
     gw_buffer_give(&e->buffers, c->in);
     c->in = NULL;
     c->state = GW_CLIENT_IDLE;
-    if (e->draining || c->close_soon || c->ended) {
+    if (c->ended) {
         client_linger(c);
         return;
     }
+    double idle = atomic_load_explicit(e->current, memory_order_acquire)->timeouts.idle;
     gw_stream_read_on(&c->stream);
-    gw_stream_timeout(&c->stream, atomic_load_explicit(e->current, memory_order_acquire)->timeouts.idle);
+    gw_stream_timeout(&c->stream, (e->draining || c->close_soon) && idle > LAST_REQUEST_SECONDS ? LAST_REQUEST_SECONDS : idle);
+}
+
+/* It is idle, and to close: at once, when it has been idle for so long that nothing can be on its way. */
+static void client_close_idle(gw_client *c)
+{
+    const gw_generation *g = atomic_load_explicit(c->engine->current, memory_order_acquire);
+    double length =
+        c->requests ? g->timeouts.idle : g->timeouts.header; /* a reload may have changed them: then it waits too long, or not */
+    double left = gw_timeout_armed(&c->stream.timeout) ? c->stream.timeout.at - gw_loop_now(c->engine->loop) : length;
+    double wait = LAST_REQUEST_SECONDS - (length - left);
+    if (wait > left)
+        wait = left;
+    if (wait > 0)
+        gw_stream_timeout(&c->stream, wait < LAST_REQUEST_SECONDS ? wait : LAST_REQUEST_SECONDS);
+    else
+        client_linger(c);
 }
 
 /* Makes room for more of a head: by moving it to the front, or into a larger buffer. The scan has already judged the limits. */
@@ -281,6 +302,13 @@ static void client_expired(gw_stream *s)
     case GW_CLIENT_BUSY:
         gw_exchange_client_expired(c->x);
         break;
+    case GW_CLIENT_IDLE:
+        if (c->close_soon) {
+            client_linger(c);
+            break;
+        }
+        gw_client_close(c);
+        break;
     default:
         gw_client_close(c);
     }
@@ -317,7 +345,7 @@ void gw_engine_accept(gw_listener *l, int fd, const gw_address *peer)
     gw_stream_timeout(&c->stream, atomic_load_explicit(e->current, memory_order_acquire)->timeouts.header);
 }
 
-/* Idle ones close now, the others after what they are at. */
+/* Idle ones close now, or when nothing can be on its way any more; the others after what they are at. */
 void gw_clients_close_soon(gw_engine *e, const gw_listener *only)
 {
     for (gw_list *at = e->client_list.next, *next; at != &e->client_list; at = next) {
@@ -325,12 +353,13 @@ void gw_clients_close_soon(gw_engine *e, const gw_listener *only)
         gw_client *c = gw_container_of(at, gw_client, link);
         if (only && c->listener != only)
             continue;
+        bool known = c->close_soon; /* an idle one already has its time to go */
         c->close_soon = true;
         if (only)
             c->listener = NULL;
-        if (c->x)
-            c->x->close = true;
-        else if (c->state == GW_CLIENT_IDLE)
-            client_linger(c);
+        if (c->x && !c->x->response_started)
+            c->x->close = true; /* told with the answer */
+        else if (c->state == GW_CLIENT_IDLE && !known)
+            client_close_idle(c);
     }
 }

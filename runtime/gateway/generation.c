@@ -48,6 +48,7 @@ gw_generation *gw_generation_new(uint32_t worker_count)
     g->timeouts.idle = 75;
     g->timeouts.body = 30;
     g->timeouts.drain = 30;
+    g->timeouts.upgrade = 60;
     g->lua.cpu = 0.05;
     g->lua.memory = (size_t)256 << 20;
     g->timeouts.chain = 60;

@@ -157,7 +157,7 @@ struct gw_generation {
     uint64_t body_bytes;
     bool keep_encoded_slash;
     struct {
-        double header, idle, body, drain, chain /* that the functions of one request may wait in all */;
+        double header, idle, body, drain, upgrade, chain /* that the functions of one request may wait in all */;
     } timeouts; /* client side, seconds */
     struct {
         double cpu; /* seconds of CPU for one entry */

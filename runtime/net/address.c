@@ -204,6 +204,11 @@ size_t gw_address_text(const gw_address *a, char out[GW_ADDRESS_TEXT])
     return (size_t)snprintf(out, GW_ADDRESS_TEXT, "[%s]:%u", ip, port);
 }
 
+bool gw_address_port_chosen(const gw_address *a)
+{
+    return a->any.sa_family == AF_INET ? a->v4.sin_port == 0 : a->any.sa_family == AF_INET6 && a->v6.sin6_port == 0;
+}
+
 bool gw_address_equal(const gw_address *a, const gw_address *b)
 {
     if (a->any.sa_family != b->any.sa_family || a->both_families != b->both_families)

@@ -31,6 +31,8 @@ int gw_address_parse(gw_slice text, int default_port, gw_address *out, gw_slice 
 /* "1.2.3.4:80", "[::1]:80", "*:80", "unix:/path" into out; returns its length. IPv4-mapped IPv6 is written as IPv4. */
 size_t gw_address_text(const gw_address *a, char out[GW_ADDRESS_TEXT]);
 bool gw_address_equal(const gw_address *a, const gw_address *b);
+/* Port 0: whoever listens there leaves the choice to the kernel. */
+bool gw_address_port_chosen(const gw_address *a);
 /* Whether only this machine reaches it: 127.0.0.0/8 (also mapped into IPv6), ::1, a unix socket. */
 bool gw_address_is_local(const gw_address *a);
 

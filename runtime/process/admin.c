@@ -93,7 +93,7 @@ typedef struct gw_admin_client {
 struct gw_admin {
     gw_supervisor *supervisor;
     gw_listener listener;
-    bool listening;
+    bool listening, foreign;
     gw_address asked, at;
     int mode;
     char text[GW_ADDRESS_TEXT];
@@ -531,13 +531,13 @@ gw_admin *gw_admin_new(gw_supervisor *s)
     return a;
 }
 
-static void stop_listening(gw_admin *a)
+void gw_admin_stop(gw_admin *a)
 {
     if (!a->listening)
         return;
     a->listening = false;
     gw_listener_drain(&a->listener);
-    gw_listen_close(&a->at, 0, NULL, true);
+    gw_listen_close(&a->at, 0, NULL, !a->foreign && !a->supervisor->upgrade.handed_over);
     a->text[0] = '\0';
 }
 
@@ -545,7 +545,7 @@ void gw_admin_free(gw_admin *a)
 {
     if (!a)
         return;
-    stop_listening(a);
+    gw_admin_stop(a);
     while (!gw_list_empty(&a->clients))
         client_close(gw_container_of(a->clients.next, gw_admin_client, link));
     gw_buffer_pool_clear(&a->buffers);
@@ -562,6 +562,17 @@ bool gw_admin_prepare(gw_admin *a, const gw_generation *g, gw_admin_change *chan
     if (!change->listen)
         return true;
     change->asked = change->at = spec->at;
+    gw_inherited *from = gw_inheritance_find(&a->supervisor->inherited, 'a', &spec->at);
+    if (from) { /* of one socket: others would be of the same address, and nobody would accept what comes by them */
+        from->taken = true;
+        change->at = from->at;
+        change->fd = from->fds[0];
+        change->inherited = true;
+        change->foreign = from->foreign;
+        for (int i = 1; i < from->count; i++)
+            close(from->fds[i]);
+        return true;
+    }
     char message[256];
     if (gw_listen_bind_mode(&change->at, 1, &change->fd, change->mode, message, sizeof message) == 0)
         return true;
@@ -573,7 +584,7 @@ bool gw_admin_prepare(gw_admin *a, const gw_generation *g, gw_admin_change *chan
 void gw_admin_discard(gw_admin_change *change)
 {
     if (change->changed && change->listen)
-        gw_listen_close(&change->at, 1, &change->fd, true);
+        gw_listen_close(&change->at, 1, &change->fd, !change->inherited);
     change->changed = false;
 }
 
@@ -587,11 +598,12 @@ void gw_admin_apply(gw_admin *a, gw_admin_change *change)
         a->mode = change->mode;
         return;
     }
-    stop_listening(a);
+    gw_admin_stop(a);
     if (!change->listen)
         return;
     a->mode = change->mode;
     a->asked = change->asked;
+    a->foreign = change->foreign;
     a->at = change->at;
     a->text[gw_address_text(&a->at, a->text)] = '\0';
     a->listening = true;
@@ -602,4 +614,15 @@ void gw_admin_apply(gw_admin *a, gw_admin_change *change)
 const char *gw_admin_text(const gw_admin *a)
 {
     return a->text;
+}
+
+bool gw_admin_handed(const gw_admin *a, gw_handed *handed, int *fd)
+{
+    if (!a->listening)
+        return false;
+    *fd = a->listener.io.fd;
+    *handed = (gw_handed){.role = 'a', .foreign = a->foreign, .fds = fd, .count = 1};
+    handed->zero_port = gw_address_port_chosen(&a->asked);
+    handed->ipv4_only = a->asked.both_families && a->at.any.sa_family == AF_INET;
+    return true;
 }

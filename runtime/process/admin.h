@@ -3,6 +3,7 @@
 #define GW_PROCESS_ADMIN_H
 
 #include "gateway/generation.h"
+#include "net/handover.h"
 #include "net/listener.h"
 #include "process/lines.h"
 
@@ -17,11 +18,15 @@ typedef struct gw_admin_change {
     bool listen;
     gw_address asked, at;
     int fd, mode;
+    bool inherited, foreign;
 } gw_admin_change;
 /* Binds the address if it is a new one. False: it could not be bound; why is appended. */
 bool gw_admin_prepare(gw_admin *a, const gw_generation *g, gw_admin_change *change, gw_lines *errors);
 void gw_admin_discard(gw_admin_change *change);
 void gw_admin_apply(gw_admin *a, gw_admin_change *change);
+/* For a successor: its socket, by *fd; false: it has none. */
+bool gw_admin_handed(const gw_admin *a, gw_handed *handed, int *fd);
+void gw_admin_stop(gw_admin *a); /* listens no more */
 /* The address at which it listens, as text; "" for none. */
 const char *gw_admin_text(const gw_admin *a);
 

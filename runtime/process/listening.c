@@ -3,6 +3,7 @@
 #include "process/lines.h"
 #include "process/supervisor.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- on the workers ---- */
@@ -19,21 +20,24 @@ static void on_out_of_files(gw_listener *l, int error)
 static void visit_add(gw_worker *w, void *data)
 {
     gw_listening *l = data;
-    struct gw_listening_worker *mine = &l->worker[w->engine.index];
-    mine->listener.owner = &w->engine;
-    mine->listener.accept = gw_engine_accept;
-    mine->listener.out_of_files = on_out_of_files;
-    mine->listener.at = l->at;
-    gw_listener_start(&mine->listener, w->loop, mine->fd);
-    mine->fd = -1;
+    for (uint32_t i = w->engine.index; i < l->count; i += w->supervisor->worker_count) {
+        struct gw_listening_socket *mine = &l->socket[i];
+        mine->listener.owner = &w->engine;
+        mine->listener.accept = gw_engine_accept;
+        mine->listener.out_of_files = on_out_of_files;
+        mine->listener.at = l->at;
+        gw_listener_start(&mine->listener, w->loop, mine->fd);
+    }
 }
 
 static void visit_remove(gw_worker *w, void *data)
 {
     gw_listening *l = data;
-    gw_listener *mine = &l->worker[w->engine.index].listener;
-    gw_listener_drain(mine);
-    gw_engine_close_listener(&w->engine, mine);
+    for (uint32_t i = w->engine.index; i < l->count; i += w->supervisor->worker_count) {
+        gw_listener *mine = &l->socket[i].listener;
+        gw_listener_drain(mine);
+        gw_engine_close_listener(&w->engine, mine);
+    }
 }
 
 /* ---- on the control thread ---- */
@@ -49,17 +53,38 @@ static bool is_unix(const gw_listening *l)
     return l->at.any.sa_family == AF_UNIX;
 }
 
+/* The sockets: those that a predecessor or systemd had for this address, and as many more as there are workers without one; or new ones. */
+static bool open_sockets(gw_supervisor *s, gw_listening *l, gw_inherited *from, int *fds, char *message, size_t message_bytes)
+{
+    int workers = (int)s->worker_count;
+    if (!from)
+        return gw_listen_bind(&l->at, workers, fds, message, message_bytes) == GW_OK;
+    l->at = from->at;
+    l->inherited = true;
+    l->foreign = from->foreign;
+    memcpy(fds, from->fds, (size_t)from->count * sizeof *fds);
+    if (workers > from->count && gw_listen_more(&l->at, fds, from->count, fds + from->count, workers - from->count) < 0) {
+        snprintf(message, message_bytes, "%s: file descriptors are out", l->text);
+        return false;
+    }
+    from->taken = true;
+    return true;
+}
+
 static gw_listening *make(gw_supervisor *s, const gw_listen_spec *spec, gw_lines *errors)
 {
-    size_t bytes = sizeof(gw_listening) + s->worker_count * sizeof(struct gw_listening_worker);
+    gw_inherited *from = gw_inheritance_find(&s->inherited, 'l', &spec->at);
+    uint32_t count = from && (uint32_t)from->count > s->worker_count ? (uint32_t)from->count : s->worker_count;
+    size_t bytes = sizeof(gw_listening) + count * sizeof(struct gw_listening_socket);
     gw_listening *l = aligned_alloc(GW_CACHE_LINE, (bytes + GW_CACHE_LINE - 1) / GW_CACHE_LINE * GW_CACHE_LINE);
-    int *fds = calloc(s->worker_count, sizeof *fds);
+    int *fds = calloc(count, sizeof *fds);
     if (!l || !fds)
         goto no_memory;
     memset(l, 0, bytes);
     l->asked = l->at = spec->at;
+    l->text[gw_address_text(&l->at, l->text)] = '\0';
     l->wanted = true;
-    l->count = s->worker_count;
+    l->count = count;
     gw_list_init(&l->link);
     l->add = gw_round_new(s, visit_add, NULL, l);
     l->remove = gw_round_new(s, visit_remove, free_listening, l);
@@ -69,7 +94,7 @@ static gw_listening *make(gw_supervisor *s, const gw_listen_spec *spec, gw_lines
         goto no_memory;
     }
     char message[256];
-    if (gw_listen_bind(&l->at, (int)s->worker_count, fds, message, sizeof message) < 0) {
+    if (!open_sockets(s, l, from, fds, message, sizeof message)) {
         gw_lines_add(errors, "%.*s: cannot listen on %s\n", (int)spec->source.len, spec->source.ptr, message);
         gw_round_discard(l->add);
         gw_round_discard(l->remove);
@@ -77,8 +102,8 @@ static gw_listening *make(gw_supervisor *s, const gw_listen_spec *spec, gw_lines
         free(fds);
         return NULL;
     }
-    for (uint32_t i = 0; i < s->worker_count; i++)
-        l->worker[i].fd = fds[i];
+    for (uint32_t i = 0; i < count; i++)
+        l->socket[i].fd = fds[i];
     free(fds);
     l->text[gw_address_text(&l->at, l->text)] = '\0';
     return l;
@@ -133,7 +158,7 @@ void gw_listening_discard(gw_listening_change *change)
         gw_listening *l = gw_container_of(change->added.next, gw_listening, link);
         gw_list_remove(&l->link);
         for (uint32_t i = 0; i < l->count; i++)
-            gw_listen_close(&l->at, 1, &l->worker[i].fd, i == 0);
+            gw_listen_close(&l->at, 1, &l->socket[i].fd, i == 0 && !l->inherited);
         gw_round_discard(l->add);
         gw_round_discard(l->remove);
         free(l);
@@ -152,10 +177,11 @@ void gw_listening_add(gw_supervisor *s, gw_listening_change *change)
     }
 }
 
-static void remove_one(gw_listening *l)
+static void remove_one(gw_supervisor *s, gw_listening *l)
 {
     gw_list_remove(&l->link);
-    if (is_unix(l)) /* now, not after the round: by then the path may be somebody else's */
+    if (is_unix(l) && !l->foreign &&
+        !s->upgrade.handed_over) /* now, not after the round: by then the path may be somebody else's */
         gw_listen_close(&l->at, 0, NULL, true);
     gw_round_start(l->remove); /* frees it */
 }
@@ -166,12 +192,12 @@ void gw_listening_remove_unwanted(gw_supervisor *s)
         gw_listening *l = gw_container_of(at, gw_listening, link);
         at = at->next;
         if (!l->wanted)
-            remove_one(l);
+            remove_one(s, l);
     }
 }
 
 void gw_listening_remove_all(gw_supervisor *s)
 {
     while (!gw_list_empty(&s->listening))
-        remove_one(gw_container_of(s->listening.next, gw_listening, link));
+        remove_one(s, gw_container_of(s->listening.next, gw_listening, link));
 }

@@ -104,7 +104,7 @@ int main(int argc, char *argv[])
         return GW_EXIT_USAGE;
     switch (options.command) {
     case GW_COMMAND_RUN:
-        return gw_supervise(options.script);
+        return gw_supervise(options.script, argv);
     case GW_COMMAND_CHECK:
         return check(options.script);
     case GW_COMMAND_ROUTES:

@@ -83,7 +83,8 @@ static void finish(gw_supervisor *s, bool ok, gw_lines errors, gw_lines warnings
     gw_release_waiting(s);
     gw_watch_loaded(s->watch);
     tell(&r->served, &r->last);
-    if (r->again)
+    gw_upgrade_waiting(s);
+    if (r->again && !gw_upgrade_pending(s))
         begin(s);
 }
 
@@ -134,11 +135,13 @@ static void begin(gw_supervisor *s)
 void gw_reload_request(gw_supervisor *s, const char *cause, gw_reload_waiter *waiter)
 {
     gw_reloads *r = &s->reloads;
-    if (s->state != GW_SERVING) {
+    if (s->state != GW_SERVING || gw_upgrade_pending(s)) {
+        s->upgrade.missed_reload = true;
         if (waiter) {
             gw_reload_result refused = {
                 .draining = true, .cause = cause, .at = gw_clock_wall(), .generation = s->live ? s->live->g->number : 0};
-            gw_lines_add(&refused.errors, "the gateway is draining\n");
+            gw_lines_add(&refused.errors, s->state == GW_SERVING ? "an upgrade is under way: the new process loads the script\n"
+                                                                 : "the gateway is draining\n");
             waiter->done(waiter, &refused);
             gw_lines_clear(&refused.errors);
         }

@@ -18,8 +18,8 @@
 #define WORKER_RING_BYTES (1u << 20)
 #define CONTROL_RING_BYTES (64u << 10)
 
-static const int signals_from_start[] = {SIGHUP, SIGUSR1}; /* they would end a process that is still loading */
-static const int signals_served[] = {SIGHUP, SIGUSR1, SIGTERM, SIGINT};
+static const int signals_from_start[] = {SIGHUP, SIGUSR1, SIGUSR2}; /* they would end a process that is still loading */
+static const int signals_served[] = {SIGHUP, SIGUSR1, SIGUSR2, SIGTERM, SIGINT};
 
 uint32_t gw_workers_meant(uint32_t asked)
 {
@@ -81,6 +81,7 @@ void gw_supervisor_worker_ended(gw_supervisor *s, gw_worker *w)
 
 double gw_supervisor_drain(gw_supervisor *s, const char *why)
 {
+    gw_upgrade_cancel(s);
     s->state = GW_DRAINING;
     double most = s->live->g->timeouts.drain;
     gw_log_event(s->ring, GW_LOG_INFO, "draining", "\"cause\":\"%s\",\"connections\":%llu,\"drain\":%.3f", why,
@@ -115,6 +116,9 @@ static void on_signal(gw_signals *signals, int number, int from_pid)
         if (write(STDERR_FILENO, at_once, sizeof at_once - 1) < 0)
             _exit(128 + number); /* nobody reads it; the exit status says it too */
         _exit(128 + number);
+    case SIGUSR2:
+        gw_upgrade_request(s);
+        break;
     default:
         gw_logging_reopen(s);
         break;
@@ -123,8 +127,9 @@ static void on_signal(gw_signals *signals, int number, int from_pid)
 
 /* ---- start ---- */
 
-static int refuse(const char *lines)
+static int refuse(gw_supervisor *s, const char *lines)
 {
+    gw_inheritance_tell(&s->inherited, lines ? lines : "memory is out\n");
     fputs(lines ? lines : "gateway: memory is out\n", stderr);
     return EXIT_FAILURE;
 }
@@ -278,7 +283,26 @@ static void clear(gw_supervisor *s)
     gw_log_close(s->log);
 }
 
-int gw_supervise(const char *script)
+/* The first generation has what it wants of what was handed to us, and the workers run. */
+static void begin_serving(gw_supervisor *s)
+{
+    for (int i = 0; i < s->inherited.count; i++) {
+        const gw_inherited *item = &s->inherited.item[i];
+        char address[GW_ADDRESS_TEXT];
+        address[gw_address_text(&item->at, address)] = '\0';
+        if (!item->taken && !item->role)
+            gw_log_event(s->ring, GW_LOG_WARN, "systemd gave a socket that the script does not listen at", "\"address\":\"%s\"",
+                         address);
+    }
+    if (s->inherited.ignored)
+        gw_log_event(s->ring, GW_LOG_WARN, "descriptors that are no listening stream sockets are ignored", "\"count\":%d",
+                     s->inherited.ignored);
+    bool succeeds = s->inherited.ready >= 0;
+    gw_inheritance_tell(&s->inherited, NULL);
+    gw_inheritance_close(&s->inherited, succeeds);
+}
+
+int gw_supervise(const char *script, char *const argv[])
 {
     gw_supervisor s = {.script = script, .started_ns = gw_clock_monotonic_ns()};
     gw_lines errors = {0}, warnings = {0};
@@ -292,16 +316,20 @@ int gw_supervise(const char *script)
     s.reloads.cause = "start";
     s.reloads.began_ns = s.started_ns;
     s.reloads.began = s.started_at = gw_clock_wall();
+    if (gw_inheritance_read(&s.inherited) < 0 || gw_upgrade_init(&s.upgrade, argv) < 0) {
+        refuse(&s, NULL);
+        goto end;
+    }
     gw_generation *g = load_first(script, &errors, &warnings);
     if (!g) {
-        refuse(errors.text);
+        refuse(&s, errors.text);
         goto end;
     }
     /* The words were right: from here on a signal is an order to drain. */
     gw_signals_block(signals_served, GW_COUNT(signals_served));
     if (!prepare(&s, gw_registry_workers(), &errors)) {
         gw_generation_free(g, NULL, NULL);
-        refuse(errors.text);
+        refuse(&s, errors.text);
         goto end;
     }
     gw_log_event(s.ring, GW_LOG_INFO, "gateway starting", "\"version\":\"%s\",\"pid\":%d,\"workers\":%u,\"files\":%llu",
@@ -309,14 +337,15 @@ int gw_supervise(const char *script)
     if (warnings.text)
         gw_reload_log_lines(&s, GW_LOG_WARN, "the script was loaded with warnings", "warnings", warnings.text);
     if (!gw_generation_apply(&s, g, &errors)) {
-        refuse(errors.text);
+        refuse(&s, errors.text);
         goto end;
     }
     if (start_workers(&s, &errors)) {
         gw_watch_loaded(s.watch);
         status = EXIT_SUCCESS;
+        begin_serving(&s);
     } else {
-        refuse(errors.text);
+        refuse(&s, errors.text);
         stop(&s);
     }
     if (s.workers_running)
@@ -326,6 +355,8 @@ int gw_supervise(const char *script)
                      (double)(gw_clock_monotonic_ns() - s.started_ns) / 1e9);
 end:
     clear(&s);
+    gw_inheritance_close(&s.inherited, false);
+    gw_upgrade_clear(&s.upgrade);
     gw_lines_clear(&errors);
     gw_lines_clear(&warnings);
     return status;

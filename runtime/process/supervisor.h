@@ -11,6 +11,7 @@
 #include "net/signals.h"
 #include "process/reload.h"
 #include "process/remaking.h"
+#include "process/upgrade.h"
 #include "process/worker.h"
 
 struct gw_admin;
@@ -56,6 +57,8 @@ typedef struct gw_supervisor {
     gw_prober *prober;
     gw_reloads reloads;
     gw_remaking remaking;
+    gw_inheritance inherited; /* until the first generation has taken what it wants */
+    gw_upgrade upgrade;
     struct gw_watch *watch;
     struct gw_admin *admin;
     gw_release *releases;      /* waiting for a build to end */
@@ -69,7 +72,7 @@ typedef struct gw_supervisor {
 } gw_supervisor;
 
 /* Runs the gateway until it is told to end; the process's exit status. */
-int gw_supervise(const char *script);
+int gw_supervise(const char *script, char *const argv[]);
 
 /* Ends the gateway in order: `why` stands in the log. Seconds that it may take. Only while it serves. */
 double gw_supervisor_drain(gw_supervisor *s, const char *why);
@@ -101,12 +104,13 @@ struct gw_listening {
     gw_address asked, at;       /* they differ for port 0 */
     char text[GW_ADDRESS_TEXT]; /* of `at` */
     bool wanted;                /* by the generation that is being prepared */
-    uint32_t count;             /* of `worker` */
+    bool inherited, foreign;    /* from a predecessor or systemd; systemd's: its path is not removed */
+    uint32_t count; /* of `socket`: one a worker, or more, when a predecessor had more: then worker i has i, i + workers, ... */
     gw_round *add, *remove;
-    struct gw_listening_worker {
-        gw_listener listener;
-        int fd;
-    } __attribute__((aligned(GW_CACHE_LINE))) worker[];
+    struct gw_listening_socket {
+        gw_listener listener; /* its worker's */
+        int fd;               /* its number: for the control thread, to hand over */
+    } __attribute__((aligned(GW_CACHE_LINE))) socket[];
 };
 typedef struct gw_listening_change {
     gw_list added;

@@ -130,6 +130,7 @@ static void build_limits(gw_builder *b, int at)
         g->timeouts.idle = gw_spec_number(L, timeouts, "idle", g->timeouts.idle);
         g->timeouts.body = gw_spec_number(L, timeouts, "body", g->timeouts.body);
         g->timeouts.drain = gw_spec_number(L, timeouts, "drain", g->timeouts.drain);
+        g->timeouts.upgrade = gw_spec_number(L, timeouts, "upgrade", g->timeouts.upgrade);
         g->timeouts.chain = gw_spec_number(L, timeouts, "chain", g->timeouts.chain);
         lua_pop(L, 1);
     }

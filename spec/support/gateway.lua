@@ -184,16 +184,6 @@ function G:signal(number)
   sys.kill(self.pid, number)
 end
 
---- Exit code, or nil while it runs.
-function G:exit_code()
-  if self.code == nil then self.code = sys.ended(self.pid) end
-  return self.code
-end
-
-function G:running()
-  return self:exit_code() == nil
-end
-
 local function sanitizer_reports(dir)
   local reports = {}
   for name in lfs.dir(dir) do
@@ -207,6 +197,33 @@ end
 local function explain(self, text)
   return ("%s\nfolder: %s\nstderr: %s\nsanitizer: %s\nlog ends with: %s"):format(text, self.dir, self:stderr():sub(-3000),
     sanitizer_reports(self.dir):sub(1, 6000), read_file(self.dir .. "/stdout"):sub(-2000))
+end
+
+--- SIGUSR2: waits until the successor serves and this process has ended; from then on the gateway is the successor.
+function G:upgrade()
+  sys.adopt_orphans()
+  local from = #self:log() + 1
+  sys.kill(self.pid, sys.SIGUSR2)
+  local line = self:log_wait(function(line) return line.message == "upgraded: the new process serves" end, "an upgrade", from)
+  self:succeeded_by(line.new_pid)
+  return line
+end
+
+--- Waits for the process to end; from then on the gateway is the one with this pid.
+function G:succeeded_by(pid)
+  local code = self:wait_exit()
+  if code ~= 0 then error(explain(self, ("the old process ended with %s"):format(tostring(code))), 0) end
+  self.pid, self.code = pid, nil
+end
+
+--- Exit code, or nil while it runs.
+function G:exit_code()
+  if self.code == nil then self.code = sys.ended(self.pid) end
+  return self.code
+end
+
+function G:running()
+  return self:exit_code() == nil
 end
 
 --- Waits for the process to end and gives its exit code.

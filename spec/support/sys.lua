@@ -53,7 +53,7 @@ local C = ffi.C
 local sys = {}
 
 sys.POLLIN, sys.POLLOUT = 1, 4
-sys.SIGHUP, sys.SIGINT, sys.SIGKILL, sys.SIGTERM = 1, 2, 9, 15
+sys.SIGHUP, sys.SIGINT, sys.SIGKILL, sys.SIGUSR2, sys.SIGTERM = 1, 2, 9, 12, 15
 
 local AF_UNIX, AF_INET, AF_INET6 = 1, 2, 10
 local SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC = 1, 0x800, 0x80000
@@ -320,6 +320,11 @@ end
 
 function sys.kill(pid, signal)
   return C.gwt_kill(pid, signal) == 0
+end
+
+--- From now on, processes whose parent ends are children of this one.
+function sys.adopt_orphans()
+  C.gwt_prctl(36, ffi.cast("unsigned long", 1)) -- PR_SET_CHILD_SUBREAPER
 end
 
 --- A fresh folder for one test.
