@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/slab.h"
 #include "gateway/generation.h"
+#include "gateway/slow.h"
 #include "net/listener.h"
 #include "net/loop.h"
 #include "net/stream.h"
@@ -54,6 +55,7 @@ typedef struct gw_engine {
     char date[30];
     double wall_at, wall_ahead; /* loop time when the wall clock was read last, and by how much it was ahead */
     double memory_told;         /* when the log last said that memory ran out */
+    gw_slow slow;               /* the slowest requests of late */
     gw_counters counters __attribute__((aligned(GW_CACHE_LINE)));
     struct gw_fetches *fetches; /* what scripts fetch (fetch.h); NULL: nothing yet */
     void (*idle)(

@@ -142,6 +142,7 @@ void gw_forward_try(gw_exchange *x, gw_endpoint *endpoint)
         gw_trace_try(x);
 
     gw_endpoint_worker *w = &endpoint->worker[e->index];
+    GW_COUNT_ADD(w->tries, 1);
     if (!x->repeated && !gw_list_empty(&w->idle)) {
         gw_upconn *up = gw_container_of(w->idle.next, gw_upconn, link);
         gw_list_remove(&up->link);
@@ -277,6 +278,8 @@ static void forward_final(gw_exchange *x)
     if (r->framing == GW_FRAMING_CHUNKED)
         gw_chunked_init(&x->out.chunked, &x->arena);
     x->up->keep = r->keep_alive && r->framing != GW_FRAMING_CLOSE;
+    if (gw_unlikely(r->status >= 500))
+        GW_COUNT_ADD(x->endpoint->worker[x->engine->index].failed, 1);
     if (gw_unlikely(gw_attempt_head(x, r->status)) && gw_attempt_may_retry(x, GW_FAULT_STATUS)) {
         x->error = "upstream answered with a status that asks for another try";
         x->failed_status = r->status;

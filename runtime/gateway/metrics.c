@@ -341,6 +341,8 @@ void gw_metrics_exchange(gw_exchange *x)
     if (gw_likely(m != NULL)) {
         gw_route_cells *c = &m->cells[e->index];
         double seconds = now - x->started;
+        if (gw_unlikely(seconds > e->slow.least))
+            gw_slow_take(&e->slow, x, seconds, now);
         uint32_t bucket = gw_histogram_observe(&c->duration, seconds);
         count_code(e, c, x->request.method, x->status);
         if (x->in.bytes)
@@ -372,6 +374,8 @@ void gw_metrics_failed(const gw_exchange *x, uint32_t fault)
     else if (fault & GW_FAULT_BAD)
         what = GW_FAILED_RESPONSE;
     GW_COUNT_ADD(x->engine->counters.upstream_errors, 1);
+    if (x->endpoint)
+        GW_COUNT_ADD(x->endpoint->worker[x->engine->index].failed, 1);
     GW_COUNT_ADD(x->upstream->metrics->cells[x->engine->index].failed[what], 1);
 }
 

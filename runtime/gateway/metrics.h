@@ -84,6 +84,8 @@ typedef struct gw_metrics_block {
     uint32_t workers, scope;       /* scope: gw_registry_enter */
     gw_list link, kept;            /* all of its kind, oldest first; those that no generation has, longest without first */
     struct gw_metrics_block *next; /* with the same hash */
+    uint64_t ranked;               /* requests so far, when the control thread last ranked it; and: */
+    double recent, ranked_at;      /* of late, fading away over a minute; seconds of the monotonic clock */
 } gw_metrics_block;
 
 typedef struct gw_route_metrics {

@@ -27,6 +27,7 @@ typedef struct gw_endpoint_worker {   /* one worker's share of an endpoint; only
     uint32_t connections, idle_count; /* idle and busy; idle. Written by the worker, read by scrapes (relaxed) */
     uint32_t uses; /* connections, idle and busy, and exchanges that name the endpoint: it stays while there are any */
     bool dropped;  /* no generation names the endpoint any more: close what becomes idle */
+    uint64_t tries, failed; /* begun; that failed, or were answered with 500 and above. Read as `connections` */
 } __attribute__((aligned(GW_CACHE_LINE))) gw_endpoint_worker;
 
 typedef struct gw_upstream_state gw_upstream_state;

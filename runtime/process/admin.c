@@ -5,8 +5,11 @@
 #include "http/message.h"
 #include "http/url.h"
 #include "net/stream.h"
+#include "process/admin_resources.h"
+#include "process/events.h"
 #include "process/metrics.h"
 #include "process/recents.h"
+#include "process/snapshot.h"
 #include "process/supervisor.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -21,47 +24,11 @@
 
 static const gw_head_limits head_limits = {.request_line = 2048, .header_bytes = 8192, .headers = 64};
 
-enum action {
-    ACT_ERROR,
-    ACT_INDEX,
-    ACT_HEALTHZ,
-    ACT_READYZ,
-    ACT_STATUS,
-    ACT_METRICS,
-    ACT_RELOAD,
-    ACT_DRAIN,
-    ACT_UNDRAIN,
-    ACT_END,
-    ACT_RECENT
-};
-
-static const struct {
-    const char *path;
-    enum gw_method method;
-    enum action action;
-} resources[] = {
-    {"/", GW_METHOD_GET, ACT_INDEX},           {"/healthz", GW_METHOD_GET, ACT_HEALTHZ}, {"/readyz", GW_METHOD_GET, ACT_READYZ},
-    {"/status", GW_METHOD_GET, ACT_STATUS},    {"/reload", GW_METHOD_POST, ACT_RELOAD},  {"/drain", GW_METHOD_POST, ACT_DRAIN},
-    {"/undrain", GW_METHOD_POST, ACT_UNDRAIN}, {"/metrics", GW_METHOD_GET, ACT_METRICS}, {"/shutdown", GW_METHOD_POST, ACT_END},
-    {"/recent", GW_METHOD_GET, ACT_RECENT},
-};
-
-static const char index_text[] = "gateway, admin address\n"
-                                 "\n"
-                                 "GET  /healthz   200 while the process is alive\n"
-                                 "GET  /readyz    200 while it takes connections, 503 while it drains\n"
-                                 "GET  /status    generation, workers, listeners, upstreams, last reload (JSON)\n"
-                                 "GET  /metrics   for Prometheus: text, or OpenMetrics by Accept\n"
-                                 "GET  /recent    the last request heads of routes with record = true, secrets masked (JSON)\n"
-                                 "POST /reload    loads the script anew: 200, or 422 with what is wrong with it\n"
-                                 "POST /shutdown  ends the gateway in order, as SIGTERM does\n"
-                                 "POST /drain?upstream=NAME&endpoint=ADDRESS     no new requests for it; those under way finish\n"
-                                 "POST /undrain?upstream=NAME&endpoint=ADDRESS   it takes requests again\n";
-
 /*    HEAD ──head complete──► BODY ──read past──► answered ──► HEAD (keep-alive)
  *                                      │             └──────► LINGER: our side is shut; what still comes is dropped
- *                                      └─ POST /reload ──► WAITING ──result──► answered  */
-enum client_state { CLIENT_HEAD, CLIENT_BODY, CLIENT_WAITING, CLIENT_LINGER };
+ *                                      ├─ POST /reload ──► WAITING ──result──► answered
+ *                                      └─ GET /events ──► EVENTS ──drain──► LINGER  */
+enum client_state { CLIENT_HEAD, CLIENT_BODY, CLIENT_WAITING, CLIENT_EVENTS, CLIENT_LINGER };
 
 typedef struct gw_admin_client {
     gw_stream stream;
@@ -70,11 +37,12 @@ typedef struct gw_admin_client {
     gw_buffer *in;
     enum client_state state;
     gw_head_scan_state scan;
-    enum action action;
+    enum gw_admin_action action;
     int status; /* with ACT_ERROR */
     const char *reason;
-    const char *allow; /* with 405 */
-    bool keep;         /* the connection goes on after the answer */
+    const char *allow;  /* with 405 */
+    const char *fields; /* more header lines for the answer; NULL: none */
+    bool keep;          /* the connection goes on after the answer */
     bool head_only;
     bool openmetrics; /* with ACT_METRICS */
     bool begun;       /* bytes of a request have come: its time runs */
@@ -86,6 +54,7 @@ typedef struct gw_admin_client {
     gw_chunked chunked;
     gw_reload_waiter waiter;
     gw_admin_wait wait;
+    gw_events_reader reader;
     char *names; /* malloc'ed: the upstream and the endpoint to drain stand in it */
     gw_slice upstream, endpoint;
 } gw_admin_client;
@@ -100,6 +69,7 @@ struct gw_admin {
     gw_buffer_pool buffers;
     gw_list clients; /* oldest first */
     size_t client_count;
+    gw_events events;
 };
 
 /* ---- answers ---- */
@@ -107,6 +77,7 @@ struct gw_admin {
 static void client_close(gw_admin_client *c)
 {
     c->closed = true;
+    gw_events_remove(&c->admin->events, &c->reader);
     gw_stream_close(&c->stream);
     if (c->processing)
         return;
@@ -121,16 +92,21 @@ static void client_close(gw_admin_client *c)
 
 static void answer(gw_admin_client *c, int status, const char *type, const char *body, size_t len)
 {
-    char head[512];
+    char head[1200];
     gw_text text = gw_text_on(head, sizeof head);
-    gw_text_printf(&text, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n", status,
-                   gw_reason_phrase(status), type, len);
+    gw_text_printf(&text,
+                   "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n"
+                   "X-Content-Type-Options: nosniff\r\n",
+                   status, gw_reason_phrase(status), type, len);
     if (c->allow)
         gw_text_printf(&text, "Allow: %s\r\n", c->allow);
     if (status == 401)
         gw_text_lit(&text, "WWW-Authenticate: Bearer\r\n");
     if (!c->keep)
         gw_text_lit(&text, "Connection: close\r\n");
+    if (c->fields)
+        gw_text_slice(&text, gw_slice_str(c->fields));
+    c->fields = NULL;
     gw_text_lit(&text, "\r\n");
     gw_slice made = gw_text_done(&text);
     struct iovec iov[2] = {{head, made.len}, {(char *)body, c->head_only ? 0 : len}};
@@ -213,6 +189,39 @@ static void wait_for_answer(gw_admin_client *c)
     c->wait = (gw_admin_wait){.done = on_waited};
 }
 
+/* ---- events ---- */
+
+static void on_lost(gw_events_reader *r)
+{
+    client_close(gw_container_of(r, gw_admin_client, reader));
+}
+
+static void on_finish(gw_events_reader *r)
+{
+    gw_admin_client *c = gw_container_of(r, gw_admin_client, reader);
+    c->state = CLIENT_LINGER;
+    gw_stream_shutdown(&c->stream);
+    gw_stream_timeout(&c->stream, LINGER_SECONDS);
+}
+
+static void read_along(gw_admin_client *c)
+{
+    c->keep = false;
+    if (c->head_only) {
+        answer(c, 200, "text/event-stream", "", 0);
+        return;
+    }
+    if (c->admin->supervisor->state != GW_SERVING) {
+        answer_word(c, 503, "error", "the gateway is draining");
+        return;
+    }
+    c->state = CLIENT_EVENTS;
+    gw_stream_timeout(&c->stream, 0);
+    c->reader = (gw_events_reader){.stream = &c->stream, .lost = on_lost, .finish = on_finish};
+    if (!gw_events_add(&c->admin->events, &c->reader))
+        answer_word(c, 503, "error", "too many read along already, or memory is out");
+}
+
 static void act(gw_admin_client *c)
 {
     gw_supervisor *s = c->admin->supervisor;
@@ -223,8 +232,15 @@ static void act(gw_admin_client *c)
     case ACT_ERROR:
         answer_word(c, c->status, "error", c->reason);
         break;
-    case ACT_INDEX:
-        answer(c, 200, "text/plain; charset=utf-8", index_text, sizeof index_text - 1);
+    case ACT_HELP:
+        answer(c, 200, "text/plain; charset=utf-8", gw_admin_help, strlen(gw_admin_help));
+        break;
+    case ACT_SNAPSHOT:
+        json = gw_snapshot_json(s, &len);
+        answer_made(c, 200, json, len);
+        break;
+    case ACT_EVENTS:
+        read_along(c);
         break;
     case ACT_HEALTHZ:
         answer_word(c, 200, "status", "alive");
@@ -296,30 +312,28 @@ static void take_endpoint(gw_admin_client *c, const gw_request *r)
 static void choose(gw_admin_client *c, const gw_request *r)
 {
     const char *reason;
-    bool probe = gw_slice_equal(r->raw_path, GW_SLICE("/healthz")) || gw_slice_equal(r->raw_path, GW_SLICE("/readyz"));
-    int refused =
-        gw_admin_access(&c->admin->supervisor->live->g->operation, r, c->admin->at.any.sa_family == AF_UNIX, probe, &reason);
+    const gw_admin_resource *resource = gw_admin_find(r->raw_path);
+    int refused = gw_admin_access(&c->admin->supervisor->live->g->operation, r, c->admin->at.any.sa_family == AF_UNIX,
+                                  resource && resource->open, &reason);
     if (refused) {
         refuse(c, refused, reason);
         return;
     }
-    for (size_t i = 0; i < GW_COUNT(resources); i++) {
-        if (!gw_slice_equal(r->raw_path, gw_slice_str(resources[i].path)))
-            continue;
-        enum gw_method asked = r->method == GW_METHOD_HEAD ? GW_METHOD_GET : r->method;
-        c->action = resources[i].action;
-        if (asked != resources[i].method) {
-            refuse(c, 405, "method not allowed");
-            c->allow = resources[i].method == GW_METHOD_GET ? "GET, HEAD" : "POST";
-        } else if (c->action == ACT_DRAIN || c->action == ACT_UNDRAIN) {
-            take_endpoint(c, r);
-        } else if (c->action == ACT_METRICS) {
-            int at = gw_headers_find(&r->headers, GW_SLICE("Accept"), 0);
-            c->openmetrics = at >= 0 && gw_metrics_accept(r->headers.item[at].value);
-        }
+    if (!resource) {
+        refuse(c, 404, "no such resource: GET /help lists them");
         return;
     }
-    refuse(c, 404, "no such resource: GET / lists them");
+    enum gw_method asked = r->method == GW_METHOD_HEAD ? GW_METHOD_GET : r->method;
+    c->action = resource->action;
+    if (asked != resource->method) {
+        refuse(c, 405, "method not allowed");
+        c->allow = resource->method == GW_METHOD_GET ? "GET, HEAD" : "POST";
+    } else if (c->action == ACT_DRAIN || c->action == ACT_UNDRAIN) {
+        take_endpoint(c, r);
+    } else if (c->action == ACT_METRICS) {
+        int at = gw_headers_find(&r->headers, GW_SLICE("Accept"), 0);
+        c->openmetrics = at >= 0 && gw_metrics_accept(r->headers.item[at].value);
+    }
 }
 
 static void take_head(gw_admin_client *c, size_t len)
@@ -384,7 +398,7 @@ static bool client_step(gw_admin_client *c)
 {
     if (c->closed || c->state == CLIENT_WAITING || gw_stream_blocked(&c->stream) || !c->in)
         return false;
-    if (c->state == CLIENT_LINGER) {
+    if (c->state == CLIENT_LINGER || c->state == CLIENT_EVENTS) {
         c->in->start = c->in->end = 0;
         return false;
     }
@@ -528,6 +542,7 @@ gw_admin *gw_admin_new(gw_supervisor *s)
     a->supervisor = s;
     gw_buffer_pool_init(&a->buffers, 4);
     gw_list_init(&a->clients);
+    gw_events_init(&a->events, s);
     return a;
 }
 
@@ -536,6 +551,7 @@ void gw_admin_stop(gw_admin *a)
     if (!a->listening)
         return;
     a->listening = false;
+    gw_events_end(&a->events);
     gw_listener_drain(&a->listener);
     gw_listen_close(&a->at, 0, NULL, !a->foreign && !a->supervisor->upgrade.handed_over);
     a->text[0] = '\0';

@@ -2,6 +2,7 @@
  *
  * The order is always: nobody can find it any more (a swap) → a round over the workers → given back here. Endpoints that lose their
  * last owner thereby still have idle connections on the workers; those are closed on a further round (gw_endpoint_drop). */
+#include "base/clock.h"
 #include "process/supervisor.h"
 
 #include <stdlib.h>
@@ -96,10 +97,12 @@ static void on_freed(gw_mail *mail, void *owner)
 {
     gw_supervisor *s = owner;
     gw_live *live = gw_container_of(mail, gw_live, freed);
-    if (live == s->live) /* only at the end, when the workers stop while it is current */
+    if (live == s->live) { /* only at the end, when the workers stop while it is current */
         s->live = NULL;
-    else
+    } else {
         s->retired--;
+        gw_list_remove(&live->link);
+    }
     gw_release_soon(s, &live->release);
 }
 
@@ -158,6 +161,8 @@ void gw_live_retire(gw_live *live)
     gw_names_stop(live->names);
     live->names = NULL;
     live->supervisor->retired++;
+    live->retired_at = gw_clock_wall();
+    gw_list_push_back(&live->supervisor->draining, &live->link);
     gw_round_start(live->retire);
     live->retire = NULL;
 }

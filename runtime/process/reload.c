@@ -72,6 +72,7 @@ static void finish(gw_supervisor *s, bool ok, gw_lines errors, gw_lines warnings
     };
     r->changes = (gw_lines){0};
     r->any = true;
+    gw_history_add(&r->history, &r->last);
     if (ok)
         r->succeeded++;
     else
@@ -190,6 +191,7 @@ bool gw_reloads_clear(gw_supervisor *s)
     gw_lines_clear(&r->last.warnings);
     gw_lines_clear(&r->last.changes);
     gw_lines_clear(&r->changes);
+    gw_history_clear(&r->history);
     return true;
 }
 

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "gateway/generation.h"
 #include "net/loop.h"
+#include "process/history.h"
 #include "process/lines.h"
 #include <pthread.h>
 
@@ -42,6 +43,7 @@ typedef struct gw_reloads {
     uint64_t succeeded, refused;
     bool any; /* `last` is filled */
     gw_reload_result last;
+    gw_history history;
 } gw_reloads;
 
 void gw_reloads_init(struct gw_supervisor *s);

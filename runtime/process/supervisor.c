@@ -309,6 +309,7 @@ int gw_supervise(const char *script, char *const argv[])
     int status = EXIT_FAILURE;
     gw_list_init(&s.listening);
     gw_list_init(&s.recents_waiting);
+    gw_list_init(&s.draining);
     gw_list_init(&s.orphans);
     gw_list_init(&s.dropping);
     gw_signals_block(signals_from_start, GW_COUNT(signals_from_start));
@@ -342,6 +343,13 @@ int gw_supervise(const char *script, char *const argv[])
     }
     if (start_workers(&s, &errors)) {
         gw_watch_loaded(s.watch);
+        gw_history_add(&s.reloads.history,
+                       &(gw_reload_result){.ok = true,
+                                           .generation = s.live->g->number,
+                                           .cause = s.reloads.cause,
+                                           .at = s.reloads.began,
+                                           .seconds = (double)(gw_clock_monotonic_ns() - s.reloads.began_ns) / 1e9,
+                                           .warnings = warnings});
         status = EXIT_SUCCESS;
         begin_serving(&s);
     } else {

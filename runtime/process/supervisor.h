@@ -34,6 +34,8 @@ typedef struct gw_live {
     gw_round *begin, *retire;
     gw_mail freed; /* the last worker is done with it */
     gw_release release;
+    gw_list link;      /* while it drains: in the supervisor's `draining`, oldest first */
+    double retired_at; /* wall; likewise */
 } gw_live;
 
 typedef struct gw_supervisor {
@@ -47,6 +49,7 @@ typedef struct gw_supervisor {
     _Atomic(gw_generation *) current; /* read by every worker */
     gw_live *live;                    /* of `current` */
     uint32_t retired;                 /* generations that still drain */
+    gw_list draining;                 /* of gw_live: those */
     uint32_t worker_count;            /* fixed for the life of the process */
     gw_worker **workers;
     gw_list recents_waiting; /* of gw_admin_wait: for a round that fetches request heads */

@@ -20,6 +20,7 @@ static void on_tick(gw_ticker *t)
     int64_t late = gw_clock_monotonic_ns() - w->tick_due;
     if (w->tick_due) /* the first only sets the time */
         gw_histogram_observe(&w->lag, late > 0 ? (double)late / 1e9 : 0);
+    gw_slow_age(&w->engine.slow, gw_loop_now(w->loop));
     const gw_generation *g = atomic_load_explicit(w->engine.current, memory_order_acquire);
     if (g)
         __atomic_store_n(&w->lua_bytes, gw_script_memory(g->worker[w->engine.index].script), __ATOMIC_RELAXED);
