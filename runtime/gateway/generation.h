@@ -149,8 +149,8 @@ struct gw_generation {
     uint32_t listen_count;
     gw_listen_spec admin; /* .text.ptr NULL: none */
     gw_operation_spec operation;
-    uint32_t workers;     /* asked for; 0: auto */
-    const char **files;   /* everything that was read to build it: to be watched */
+    uint32_t workers;   /* asked for; 0: auto */
+    const char **files; /* everything that was read to build it: to be watched */
     uint32_t file_count;
 
     gw_head_limits head_limits;
@@ -170,7 +170,7 @@ struct gw_generation {
     bool access_log;
     double access_sample; /* 0 to 1 */
     gw_access_spec access;
-    uint32_t record_keep; /* request heads that each worker keeps */
+    uint32_t record_keep;  /* request heads that each worker keeps */
     bool record_unmatched; /* of requests that no route took, too */
     gw_trace_spec trace;
     gw_log_target events; /* where the other log lines go */

@@ -15,7 +15,8 @@ typedef struct gw_recents {
 } gw_recents;
 
 /* `done` gets them on the control thread; they are freed behind it. False: memory is out, or the gateway ends; then it is not called. */
-bool gw_recents_fetch(struct gw_supervisor *s, void (*done)(struct gw_supervisor *s, const gw_recents *r, void *data), void *data);
+bool gw_recents_fetch(struct gw_supervisor *s, void (*done)(struct gw_supervisor *s, const gw_recents *r, void *data),
+                      void *data);
 /* For a list of JSON objects, without its brackets: { at, client_ip, method, target, headers: [[name, value], ...], cut }. */
 void gw_recents_write(gw_text *t, const gw_recents *r);
 /* GET /recent: { heads: [...] }. */

@@ -81,6 +81,8 @@ static void finish(gw_supervisor *s, bool ok, gw_lines errors, gw_lines warnings
         gw_reload_log_lines(s, GW_LOG_WARN, "the script was loaded with warnings", "warnings", warnings.text);
     if (!ok)
         gw_reload_log_lines(s, GW_LOG_ERROR, "reload refused: the old generation goes on", "errors", errors.text);
+    if (s->state == GW_SERVING)
+        gw_service_loaded(s, ok);
     gw_release_waiting(s);
     gw_watch_loaded(s->watch);
     tell(&r->served, &r->last);
@@ -124,6 +126,7 @@ static void begin(gw_supervisor *s)
         gw_list_push_back(&r->served, w);
     }
     gw_watch_loading(s->watch);
+    gw_service_loading(s);
     r->building = true;
     if (pthread_create(&r->builder, NULL, build, s) != 0) {
         r->building = false;

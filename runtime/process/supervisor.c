@@ -84,6 +84,7 @@ double gw_supervisor_drain(gw_supervisor *s, const char *why)
     gw_upgrade_cancel(s);
     s->state = GW_DRAINING;
     double most = s->live->g->timeouts.drain;
+    gw_service_stopping(s, most);
     gw_log_event(s->ring, GW_LOG_INFO, "draining", "\"cause\":\"%s\",\"connections\":%llu,\"drain\":%.3f", why,
                  (unsigned long long)gw_supervisor_connections(s), most);
     gw_listening_remove_all(s);
@@ -257,6 +258,7 @@ static bool start_workers(gw_supervisor *s, gw_lines *errors)
 /* The workers' threads have ended, or there never were any. */
 static void clear(gw_supervisor *s)
 {
+    gw_service_close(s);
     if (s->signals.loop)
         gw_signals_stop(&s->signals);
     gw_watch_free(s->watch);
@@ -299,6 +301,7 @@ static void begin_serving(gw_supervisor *s)
                      s->inherited.ignored);
     bool succeeds = s->inherited.ready >= 0;
     gw_inheritance_tell(&s->inherited, NULL);
+    gw_service_ready(s);
     gw_inheritance_close(&s->inherited, succeeds);
 }
 
@@ -312,6 +315,7 @@ int gw_supervise(const char *script, char *const argv[])
     gw_list_init(&s.draining);
     gw_list_init(&s.orphans);
     gw_list_init(&s.dropping);
+    gw_service_open(&s);
     gw_signals_block(signals_from_start, GW_COUNT(signals_from_start));
     unsigned long long files = raise_file_limit();
     s.reloads.cause = "start";

@@ -11,6 +11,7 @@
 #include "net/signals.h"
 #include "process/reload.h"
 #include "process/remaking.h"
+#include "process/service.h"
 #include "process/upgrade.h"
 #include "process/worker.h"
 
@@ -62,6 +63,7 @@ typedef struct gw_supervisor {
     gw_remaking remaking;
     gw_inheritance inherited; /* until the first generation has taken what it wants */
     gw_upgrade upgrade;
+    gw_service service;
     struct gw_watch *watch;
     struct gw_admin *admin;
     gw_release *releases;      /* waiting for a build to end */

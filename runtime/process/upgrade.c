@@ -75,6 +75,7 @@ static void on_ended(gw_successor *n, enum gw_successor_end end)
         s->upgrade.handed_over = true;
         gw_log_event(s->ring, GW_LOG_INFO, "upgraded: the new process serves", "\"new_pid\":%d,\"seconds\":%.6f", (int)n->pid,
                      (double)(gw_clock_monotonic_ns() - s->upgrade.began_ns) / 1e9);
+        gw_service_succeeded(s, (int)n->pid);
         gw_admin_stop(s->admin);
         gw_supervisor_drain(s, "SIGUSR2");
         return;
@@ -176,6 +177,7 @@ void gw_upgrade_cancel(gw_supervisor *s)
     gw_upgrade *u = &s->upgrade;
     u->wanted = false;
     if (gw_upgrade_pending(s) && !gw_successor_cancel(&u->successor)) {
+        gw_service_succeeded(s, (int)u->successor.pid);
         u->handed_over = true; /* sockets and paths are its; it drains as we do */
         kill(u->successor.pid, SIGTERM);
     }

@@ -26,6 +26,7 @@ typedef struct gw_worker {
     bool drain_begun, told_idle, told_out_of_files;
     struct gw_supervisor *supervisor;
     gw_ticker ticker;   /* runs twice a second while it serves */
+    bool answered;      /* the service manager's round came by: service.c (relaxed) */
     int64_t tick_due;   /* ns */
     uint64_t lua_bytes; /* in the Lua state of the generation that serves, as of the last tick; read as `lag` is */
     gw_histogram lag;   /* how late it was; written here, read by scrapes (relaxed) */

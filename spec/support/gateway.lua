@@ -336,7 +336,8 @@ local function launch(options)
   for _, arg in ipairs(options.args or {}) do argv[#argv + 1] = self:fill(arg) end
   argv[#argv + 1] = self.dir .. "/" .. self.script
   self.pid = assert(sys.spawn { argv = argv, env = environment(self.dir, options.env, options.asan), stdout = self.dir .. "/stdout",
-    stderr = self.dir .. "/stderr", open_files = options.open_files })
+    stderr = self.dir .. "/stderr", open_files = options.open_files,
+    pass = options.pass })
   return self
 end
 
@@ -362,7 +363,8 @@ end
 
 --- Starts it and waits until it is ready. options: script, files, vars, backends (a number, or a list of addresses; "refused" gives
 -- a port where nobody listens), workers (1), env, args, open_files (RLIMIT_NOFILE), asan (more
--- options of AddressSanitizer), admin (another address than a port of 127.0.0.1), binary (another than gateway.binary()).
+-- options of AddressSanitizer), pass (listening descriptors, as systemd does it), admin (another address than a port of
+-- 127.0.0.1), binary (another than gateway.binary()).
 function gateway.start(options)
   for attempt = 1, 3 do
     local self = launch(options)

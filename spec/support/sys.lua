@@ -113,6 +113,19 @@ end
 
 local one = ffi.new("int[1]", 1)
 
+--- A datagram socket at a path: what is sent there is read by sys.recv.
+function sys.listen_datagrams(path)
+  local a, len = address("unix:" .. path)
+  local fd = C.gwt_socket(AF_UNIX, bit.bor(2, SOCK_NONBLOCK, SOCK_CLOEXEC), 0)
+  if fd < 0 then return failure() end
+  if C.gwt_bind(fd, a, len) ~= 0 then
+    local code = ffi.errno()
+    C.gwt_close(fd)
+    return failure(code)
+  end
+  return fd
+end
+
 local function new_socket(family)
   local fd = C.gwt_socket(family, bit.bor(SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC), 0)
   if fd < 0 then return failure() end
@@ -278,13 +291,20 @@ function sys.environment()
   return env
 end
 
---- Starts a program: { argv = {path, ...}, env = {NAME = value}, stdin = path, stdout = path, stderr = path, cwd =, open_files = n }.
+--- Starts a program: { argv = {path, ...}, env = {NAME = value}, stdin = path, stdout = path, stderr = path, cwd =, open_files = n,
+-- pass = { fd, ... } (as descriptors 3, 4, ..., with LISTEN_FDS and LISTEN_PID, as systemd does it) }.
 -- It ends with this process (SIGKILL), whatever happens here. Returns its pid.
 function sys.spawn(what)
   local argv, keep_argv = string_array(what.argv)
   local list = {}
   for name, value in pairs(what.env) do list[#list + 1] = name .. "=" .. value end
+  if what.pass then
+    what.pass_pid = ffi.new("char[32]", "LISTEN_PID=0000000000")
+    list[#list + 1] = "LISTEN_FDS=" .. #what.pass
+    list[#list + 1] = ""
+  end
   local envp, keep_env = string_array(list)
+  if what.pass then envp[#list - 1] = what.pass_pid end
   local O_WRONLY, O_CREAT, O_APPEND = 1, 0x40, 0x400
   local flags = bit.bor(O_WRONLY, O_CREAT, O_APPEND)
   local mode = ffi.new("int", 420)
@@ -299,6 +319,20 @@ function sys.spawn(what)
     C.gwt_dup2(C.gwt_open(what.stdin or "/dev/null", 0), 0)
     C.gwt_dup2(C.gwt_open(what.stdout, flags, mode), 1)
     C.gwt_dup2(C.gwt_open(what.stderr, flags, mode), 2)
+    if what.pass then
+      -- Its own pid is known only here: the digits are put into the text that stands ready for them.
+      local digits = ffi.cast("char *", what.pass_pid) + #"LISTEN_PID="
+      local pid_now = C.gwt_getpid()
+      for i = 9, 0, -1 do
+        digits[i] = 48 + pid_now % 10
+        pid_now = math.floor(pid_now / 10)
+      end
+      for i, fd in ipairs(what.pass) do C.gwt_dup2(fd, 100 + i) end -- out of each other's way
+      for i = 1, #what.pass do
+        C.gwt_dup2(100 + i, 2 + i)
+        C.gwt_close(100 + i)
+      end
+    end
     if limit then C.gwt_setrlimit(7, limit) end -- RLIMIT_NOFILE
     C.gwt_execve(path, argv_p, envp_p)
     C.gwt__exit(127)
