@@ -206,6 +206,13 @@ static const char completion_help[] = "usage: gateway completion bash|zsh|fish\n
         TEXT("--token", "TOKEN", token, "the admin address's token"),                                                            \
         TEXT("--token-file", "FILE", token_file, "a file that holds it")
 
+/* Of commands that read their words themselves: for completions. */
+static const gw_command_option explain_options[] = {{"--from", "IP", "the address it comes from", 0},
+                                                    {"--response", "STATUS", "what the backend answers", 0},
+                                                    {"--json", NULL, "as JSON", 0},
+                                                    {0}};
+static const gw_command_option new_options[] = {{"--dir", "FOLDER", "where to write", 0}, {0}};
+
 static const gw_command_option reload_options[] = {ASKED, {0}};
 static const gw_command_option status_options[] = {SWITCH("--json", json, "as JSON"), ASKED, {0}};
 static const gw_command_option drain_options[] = {TEXT("--upstream", "NAME", upstream, "the endpoint's upstream"),
@@ -218,11 +225,12 @@ const gw_command_row gw_commands[] = {
     {"run", "run the gateway in the foreground", GW_COMMAND_RUN, run_help, .takes = "SCRIPT"},
     {"check", "say what is wrong with a script", GW_COMMAND_CHECK, check_help, .takes = "SCRIPT"},
     {"routes", "print the routes in the order in which they are tried", GW_COMMAND_ROUTES, routes_help, .takes = "SCRIPT"},
-    {"explain", "tell what becomes of a request, and why", GW_COMMAND_EXPLAIN, explain_help, .rest = "SCRIPT"},
+    {"explain", "tell what becomes of a request, and why", GW_COMMAND_EXPLAIN, explain_help, .rest = "SCRIPT",
+     .options = explain_options},
     {"plugins", "what plugins there are, or what one of them takes", GW_COMMAND_PLUGINS, plugins_help, .may_take = "NAME"},
     {"types", "write definitions for your editor", GW_COMMAND_TYPES, types_help, .takes = "FOLDER"},
     {"test", "run tests of plugins and scripts", GW_COMMAND_TEST, test_help, .rest = "PATH"},
-    {"new", "write a plugin and its test, to begin with", GW_COMMAND_NEW, new_help, .rest = "plugin"},
+    {"new", "write a plugin and its test, to begin with", GW_COMMAND_NEW, new_help, .rest = "plugin", .options = new_options},
     {"reload", "have the running gateway load its script anew", GW_COMMAND_RELOAD, reload_help, .options = reload_options},
     {"status", "what the running gateway is at", GW_COMMAND_STATUS, status_help, .options = status_options},
     {"drain", "end the gateway in order, or take an endpoint out", GW_COMMAND_DRAIN, drain_help, .options = drain_options},
