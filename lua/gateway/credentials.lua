@@ -2,8 +2,8 @@
 -- telling who the consumer is.
 --
 --     local place = credentials.place { header = "x-api-key", query = "api_key" }
---     local key = place:find(request)          -- nil: none, or two of them
---     place:hide(request)
+--     local key, where = place:find(request)   -- nil: none, or two of them
+--     place:hide(request, where)
 
 local check = require "gateway.check"
 local headers = require "gateway.headers"
@@ -58,51 +58,45 @@ end
 --- The credential. Two of them, in one place or in several, are none: what the gateway checked and what a backend takes might differ.
 ---@param request gateway.Request
 ---@return string? credential
----@return "several"|nil why
+---@return "header"|"query"|"cookie"|"several"|nil where it stands, or why there is none
 function Place:find(request)
-  local found, count
+  local found, count, where
   if self.header then
     local value = request.headers[self.header]
     value = value and behind_scheme(value, self.scheme)
-    if value then found, count = value, 1 end
+    if value then found, count, where = value, 1, "header" end
   end
   if self.query then
     local query = request.query
-    if query:find(self.query, 1, true) or query:find("%", 1, true) or query:find("+", 1, true) then
+    if query ~= "" and (query:find(self.query, 1, true) or query:find("%", 1, true) or query:find("+", 1, true)) then
       local values = in_query(query, self.query)
-      if #values > 0 then found, count = values[1], (count or 0) + #values end
+      if #values > 0 then found, count, where = values[1], (count or 0) + #values, "query" end
     end
   end
   if self.cookie then
     local field = request.headers.cookie
     if field and field:find(self.cookie, 1, true) then
       local values = in_cookies(field, self.cookie)
-      if #values > 0 then found, count = values[1], (count or 0) + #values end
+      if #values > 0 then found, count, where = values[1], (count or 0) + #values, "cookie" end
     end
   end
   if not count then return nil end
   if count > 1 then return nil, "several" end
-  return found
+  return found, where
 end
 
---- Takes it out of the request, wherever it stands.
+--- Takes it out of the request.
 ---@param request gateway.Request
-function Place:hide(request)
-  local fields = request.headers
-  if self.header then
-    local value = fields[self.header]
-    if value and behind_scheme(value, self.scheme) then fields[self.header] = nil end
-  end
-  if self.query then
-    local values, rest = in_query(request.query, self.query)
-    if #values > 0 then request.query = rest end
-  end
-  if self.cookie then
-    local field = fields.cookie
-    if field then
-      local values, rest = in_cookies(field, self.cookie)
-      if #values > 0 then fields.cookie = rest ~= "" and rest or nil end
-    end
+---@param where "header"|"query"|"cookie" as find() said: there is none anywhere else
+function Place:hide(request, where)
+  if where == "header" then
+    request.headers[self.header] = nil
+  elseif where == "query" then
+    local _, rest = in_query(request.query, self.query)
+    request.query = rest
+  elseif where == "cookie" then
+    local _, rest = in_cookies(request.headers.cookie, self.cookie)
+    request.headers.cookie = rest ~= "" and rest or nil
   end
 end
 

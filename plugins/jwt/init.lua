@@ -289,8 +289,8 @@ return {
     end
 
     return function(request, next)
-      local text, why = place:find(request)
-      if why then return refuse(401, "invalid_request", "there is more than one token") end
+      local text, where = place:find(request)
+      if where == "several" then return refuse(401, "invalid_request", "there is more than one token") end
       if not text then
         if not config.optional then return refuse(401, nil, "there is no token") end
         identify(request, nil)
@@ -313,7 +313,7 @@ return {
       if config.roles and not roles_good(claims, config.roles) then
         return refuse(403, "insufficient_scope", "it does not hold what is needed here", needed)
       end
-      if config.hide_credentials then place:hide(request) end
+      if config.hide_credentials then place:hide(request, where) end
       request.ctx.jwt = { header = token.header, claims = claims }
       identify(request, claims)
       return next()
