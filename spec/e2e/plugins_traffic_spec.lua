@@ -19,6 +19,11 @@ plugin("/secure", "security-headers", {})
 plugin("/valid", "request-validation", { body = { type = "object", required = { "id" } } })
 plugin("/id", "correlation-id", {})
 plugin("/mirror", "mirror", { to = "beta" })
+plugin("/cors", "cors", { origins = { "https://a.example" } })
+plugin("/rewrite", "rewrite", { strip_prefix = "/rewrite", rules = { { match = "^/users/(\\d+)$", to = "/user?id=$1" } } })
+plugin("/redirect", "redirect", { match = "^/redirect/(.*)$", to = "https://new.example/$1", status = 301 })
+plugin("/request/:id", "request-transform", { headers = { set = { ["X-Id"] = "${param.id}" } }, query = { add = { v = "2" } } })
+plugin("/response", "response-transform", { headers = { remove = { "Vary" } }, json = { set = { ok = true } } })
 plugin("/log", "http-log", { to = "http://${backend2}/lines", interval = "50ms" })
 ]=]
 
@@ -118,6 +123,39 @@ describe("on real sockets:", function()
       local id = g:ask("/id").headers:get "x-correlation-id"
       assert.equal(36, #id)
       assert.equal(id, g.backends[1]:last().headers:get "x-correlation-id")
+    end)
+  end)
+
+  it("cors: a preflight is answered here, an answer may be read", function()
+    within(function()
+      local preflight = g:ask { method = "OPTIONS", path = "/cors", headers = { Origin = "https://a.example",
+        ["Access-Control-Request-Method"] = "PUT" } }
+      assert.same({ 204, "https://a.example" }, { preflight.status, preflight.headers:get "access-control-allow-origin" })
+      assert.equal(0, count)
+      local answer = g:ask { path = "/cors", headers = { Origin = "https://a.example" } }
+      assert.same({ 200, "https://a.example" }, { answer.status, answer.headers:get "access-control-allow-origin" })
+      assert.is_nil(g:ask({ path = "/cors", headers = { Origin = "https://evil.example" } }).headers:get "access-control-allow-origin")
+    end)
+  end)
+
+  it("rewrite and redirect", function()
+    within(function()
+      assert.equal(200, g:ask("/rewrite/users/7?x=1").status)
+      assert.equal("/user?id=7&x=1", g.backends[1]:last().target)
+      local answer = g:ask "/redirect/a%20b?c=1"
+      assert.same({ 301, "https://new.example/a%20b?c=1" }, { answer.status, answer.headers:get "location" })
+      assert.equal(1, count)
+    end)
+  end)
+
+  it("request-transform and response-transform", function()
+    within(function()
+      g:ask "/request/7?a=1"
+      assert.same({ "7", "/request/7?a=1&v=2" }, { g.backends[1]:last().headers:get "x-id", g.backends[1]:last().target })
+      g.backends[1]:answer { body = '{"a":1}', headers = { ["Content-Type"] = "application/json", Vary = "X" } }
+      local answer = g:ask "/response"
+      assert.same({ a = 1, ok = true }, cjson.decode(answer.body))
+      assert.is_nil(answer.headers:get "vary")
     end)
   end)
 end)
