@@ -29,6 +29,7 @@ local gateway = {
   forwarding = settings.forwarding,
   request_id = settings.request_id,
   record = settings.record,
+  watch = settings.watch,
   upstream = upstream.upstream,
   route = route.route,
   use = route.use,

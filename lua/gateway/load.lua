@@ -259,7 +259,7 @@ end
 
 local single = {
   "admin", "user", "workers", "limits", "timeouts", "script", "access_log", "event_log", "tracing", "trusted_proxies", "forwarding",
-  "request_id", "record",
+  "request_id", "record", "watch",
 }
 
 local known = { listen = true, upstreams = true, use = true, routes = true }

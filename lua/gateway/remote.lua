@@ -127,6 +127,7 @@ function remote.status(status)
     out[#out + 1] = ("last reload  %s by %s, %s"):format(last.at, plain(last.cause), last.ok and "taken up" or "refused:")
     for _, message in ipairs(last.errors) do out[#out + 1] = "  " .. plain(message) end
   end
+  if status.reloads.staged then remote.add_staged(out, status.reloads.staged) end
   out[#out + 1] = ("scripts      %s overran their time, %s lost"):format(plural(overran, "run"), plural(lost, "Lua state"))
   out[#out + 1] = ("log          %s dropped"):format(plural(status.log_lines_dropped, "line"))
   out[#out + 1] = ""
@@ -141,7 +142,7 @@ local function reload(result, status)
   if status ~= 200 then
     local out = {}
     for i, message in ipairs(result.errors or {}) do out[i] = plain(message) end
-    out[#out + 1] = ("reload refused: generation %d goes on"):format(result.generation or 0)
+    if result.generation then out[#out + 1] = ("reload refused: generation %d goes on"):format(result.generation) end
     return nil, table.concat(out, "\n")
   end
   local out = {}
@@ -160,9 +161,45 @@ local function drain(result)
     result.drained and "drained" or "takes requests again", plural(result.in_flight, "request"))
 end
 
+local function side_line(name, side)
+  return ("  %-10s %s, %.3g%% errors, mean %s, p50 %s, p99 %s"):format(name, plural(side.requests, "request"), side.error_rate * 100,
+    duration(side.mean), duration(side.p50), duration(side.p99))
+end
+
+local function add_staged(out, staged)
+  local now, last = given(staged.now), given(staged.last)
+  if now then
+    out[#out + 1] = ("staged       generation %d for %.4g%% of the clients, %s left%s"):format(now.generation, now.share * 100,
+      duration(now.remaining), #now.abort_if > 0 and ", back if " .. plain(table.concat(now.abort_if, " or ")) or "")
+    out[#out + 1] = side_line("stable", now.stable)
+    out[#out + 1] = side_line("candidate", now.candidate)
+  elseif last then
+    out[#out + 1] = ("last staged  generation %d was %s at %s: %s"):format(last.generation,
+      last.outcome == "promoted" and "put in place" or last.outcome, last.at, plain(last.reason))
+  end
+end
+
+local function staged(result, status)
+  local about = result.staged
+  if not about then return reload(result, status) end
+  local now, last, out = given(about.now), given(about.last), {}
+  if now then
+    add_staged(out, about)
+    return table.concat(out, "\n") .. "\n"
+  end
+  out[1] = ("generation %d was %s: %s"):format(last.generation, last.outcome == "promoted" and "put in place" or last.outcome,
+    plain(last.reason))
+  out[2], out[3] = side_line("stable", last.stable), side_line("candidate", last.candidate)
+  for _, line in ipairs(last.outcome == "promoted" and result.result.changes or {}) do out[#out + 1] = "  " .. plain(line) end
+  local text = table.concat(out, "\n")
+  if status ~= 200 then return nil, text end
+  return text .. "\n"
+end
+
 local render = {
-  status = remote.status, reload = reload, drain = drain, undrain = drain,
+  status = remote.status, reload = reload, drain = drain, undrain = drain, staged = staged,
 }
+remote.add_staged = add_staged
 
 --- The command: `word` is "WHAT STATUS JSON".
 ---@return string? text

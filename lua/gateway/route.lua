@@ -363,7 +363,7 @@ function route.finish()
     listens = state.listens, admin = state.admin, workers = state.workers or 0, limits = state.limits, timeouts = state.timeouts,
     lua = state.lua, user = state.user,
     trusted_proxies = state.trusted_proxies, forwarding = state.forwarding, request_id = state.request_id, access_log = state.access_log,
-    event_log = state.event_log, record = state.record, tracing = state.tracing,
+    event_log = state.event_log, record = state.record, watch = state.watch, tracing = state.tracing,
     upstreams = upstreams, routes = routes, metrics = state.metrics, files = state.files, shared = state.shared,
     limits_used = limit.data(), timers = state.timers, plugins = plugins,
   }, problems, chains

@@ -165,4 +165,15 @@ function settings.request_id(on)
   spec.state.request_id = on
 end
 
+--- gateway.watch(false): saving the script, or a file that it loads, does not reload it; who deploys it says when (gateway reload, SIGHUP).
+---@param on boolean
+function settings.watch(on)
+  local source = spec.once("watch")
+  if type(on) ~= "boolean" then
+    spec.problem("gateway.watch: expected true or false, found " .. check.describe(on), source)
+    return
+  end
+  spec.state.watch = on
+end
+
 return settings

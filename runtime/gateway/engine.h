@@ -37,6 +37,7 @@ typedef struct gw_engine {
     struct ev_loop *ev;
     uint32_t index;
     bool draining;                     /* answer with Connection: close, close what is idle */
+    struct gw_staging *staged;         /* a candidate takes some clients (gateway/staging.h); NULL: none does */
     _Atomic(gw_generation *) *current; /* the process's one pointer */
     gw_log_ring *log;
     gw_log_ring *spans;  /* NULL: nothing is exported */

@@ -4,6 +4,7 @@
 #include "gateway/limit.h"
 #include "gateway/metrics.h"
 #include "gateway/recent.h"
+#include "gateway/staging.h"
 #include "http/url.h"
 #include <stdlib.h>
 
@@ -75,6 +76,8 @@ static inline void exchange_told(gw_exchange *x)
     GW_COUNT_ADD(e->counters.bytes_out, x->bytes_out);
     GW_COUNT_ADD(e->counters.responses[x->status >= 100 && x->status < 600 ? x->status / 100 : 0], 1);
     gw_metrics_exchange(x);
+    if (gw_unlikely(e->staged != NULL))
+        gw_staging_count(x);
     if (gw_unlikely(x->trace != NULL))
         gw_trace_end(x);
     gw_access_log(x);
@@ -413,6 +416,10 @@ void gw_exchange_run(gw_exchange *x, uint32_t head_len, const gw_bad_head *bad)
             x->close = true;
     }
     exchange_client(x);
+    if (gw_unlikely(e->staged != NULL) && !bad) {
+        gw_staging_choose(x);
+        g = x->generation;
+    }
     if (g->request_id)
         exchange_id(x);
     if (gw_unlikely(g->trace.on) && !bad)

@@ -53,7 +53,7 @@ gw_generation *gw_generation_new(uint32_t worker_count)
     g->lua.memory = (size_t)256 << 20;
     g->timeouts.chain = 60;
     g->x_forwarded = true;
-    g->request_id = true;
+    g->request_id = g->watch = true;
     g->access_log = true;
     g->access_sample = 1;
     g->record_keep = 200;

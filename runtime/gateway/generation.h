@@ -166,6 +166,7 @@ struct gw_generation {
     gw_cidr_set *trusted; /* peers whose X-Forwarded-* and Forwarded count; NULL: none */
     bool x_forwarded, forwarded;
     gw_slice via;    /* pseudonym; {NULL,0}: no Via */
+    bool watch;      /* saved files reload it */
     bool request_id; /* X-Request-ID made or kept, sent both ways */
     bool access_log;
     double access_sample; /* 0 to 1 */

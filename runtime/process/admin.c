@@ -57,6 +57,7 @@ typedef struct gw_admin_client {
     gw_events_reader reader;
     char *names; /* malloc'ed: the upstream and the endpoint to drain stand in it */
     gw_slice upstream, endpoint;
+    gw_slice query; /* in `names`, too: of a staged reload */
 } gw_admin_client;
 
 struct gw_admin {
@@ -165,7 +166,7 @@ static void on_reloaded(gw_reload_waiter *waiter, const gw_reload_result *result
     char *json = gw_reload_json(result, &len);
     bool inside = c->processing;
     c->processing = true;
-    answer_made(c, result->ok ? 200 : result->draining ? 503 : 422, json, len);
+    answer_made(c, result->ok ? 200 : result->draining ? 503 : result->busy ? 409 : 422, json, len);
     c->processing = inside;
     if (!inside)
         client_process(c); /* closes it when it is closed; else more may have come meanwhile */
@@ -274,6 +275,11 @@ static void act(gw_admin_client *c)
         gw_recents_answer(s, &c->wait);
         break;
     case ACT_RELOAD:
+        if (c->query.len) {
+            wait_for_answer(c);
+            gw_staged_request(s, c->query, &c->wait);
+            break;
+        }
         c->state = CLIENT_WAITING;
         gw_stream_timeout(&c->stream, 0);
         c->waiter = (gw_reload_waiter){.done = on_reloaded};
@@ -309,6 +315,20 @@ static void take_endpoint(gw_admin_client *c, const gw_request *r)
     c->endpoint = gw_percent_decode(endpoint, names + upstream.len);
 }
 
+/* The same for a whole query. */
+static void take_query(gw_admin_client *c, gw_slice query)
+{
+    char *names = realloc(c->names, query.len ? query.len : 1);
+    if (!names) {
+        refuse(c, 503, "memory is out");
+        return;
+    }
+    c->names = names;
+    if (query.len)
+        memcpy(names, query.ptr, query.len);
+    c->query = gw_slice_of(names, query.len);
+}
+
 static void choose(gw_admin_client *c, const gw_request *r)
 {
     const char *reason;
@@ -330,6 +350,8 @@ static void choose(gw_admin_client *c, const gw_request *r)
         c->allow = resource->method == GW_METHOD_GET ? "GET, HEAD" : "POST";
     } else if (c->action == ACT_DRAIN || c->action == ACT_UNDRAIN) {
         take_endpoint(c, r);
+    } else if (c->action == ACT_RELOAD) {
+        take_query(c, r->query);
     } else if (c->action == ACT_METRICS) {
         int at = gw_headers_find(&r->headers, GW_SLICE("Accept"), 0);
         c->openmetrics = at >= 0 && gw_metrics_accept(r->headers.item[at].value);

@@ -52,6 +52,9 @@ struct gw_reload_result;
 /* The JSON of /status, and of a reload's result: malloc'ed; NULL: memory is out. */
 char *gw_status_json(struct gw_supervisor *s, size_t *len);
 char *gw_reload_json(const struct gw_reload_result *result, size_t *len);
+/* What a staged reload is at, and the result of the last reload: of /status, and of who waits. */
+char *gw_staged_json(struct gw_supervisor *s, size_t *len);
+void gw_result_status(gw_text *t, const struct gw_supervisor *s);
 /* An upstream's member of /status. */
 void gw_endpoints_status(gw_text *t, const gw_upstream *u);
 /* Ends the gateway in order; what it has to say about that. */

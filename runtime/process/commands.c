@@ -142,16 +142,32 @@ static const char explain_help[] = "usage: gateway explain SCRIPT [METHOD] URL [
     "                       processes\n"
 
 static const char reload_help[] = "usage: gateway reload [OPTIONS]\n"
+                                  "       gateway reload --share 5% [--for 60s] [--abort-if 'errors>1%'] [OPTIONS]\n"
+                                  "       gateway reload --promote | --back\n"
                                   "\n"
                                   "Has the running gateway load its script anew, waits for the end of it, and prints\n"
                                   "what changed: routes, upstreams, endpoints, listeners. When it is refused, the\n"
                                   "old one goes on, and every error is printed with its file and line.\n"
-                                  "\n" ASKING "\n"
-                                  "exit status: 0 when it serves, 1 when it was refused or could not be asked, 2 for\n"
-                                  "wrong usage.\n"
+                                  "\n"
+                                  "With --share it is staged: first that part of the clients is served by the new\n"
+                                  "generation, each client by one of the two, while both are compared (gateway status\n"
+                                  "tells how they do). At the end of the time it is put in place for all; when a\n"
+                                  "condition is met it is taken back. Which of both it was, and why, is printed.\n"
+                                  "\n"
+                                  "  --share PART         of the clients: 5%\n"
+                                  "  --for TIME           how long: 500ms, 60s (by default), 10m\n"
+                                  "  --abort-if CONDITION errors>1% (answers of 500 to 599), errors>20, p99>250ms (or mean,\n"
+                                  "                       p50, p90), errors>stable+1%, p99>stable*1.5; several are fine\n"
+                                  "  --min COUNT          requests of the new one before a condition counts (20)\n"
+                                  "  --script PATH        another script than the gateway's own, which a later reload\n"
+                                  "                       loads again\n"
+                                  "  --no-wait            ends when both serve\n"
+                                  "  --promote, --back    end it now: put it in place, or take it back\n" ASKING "\n"
+                                  "exit status: 0 when it serves (or, with --no-wait, is staged), 1 when it was refused,\n"
+                                  "taken back or could not be asked, 2 for wrong usage.\n"
                                   "\n"
                                   "example:\n"
-                                  "  gateway check gateway.lua && gateway reload\n";
+                                  "  gateway reload --share 5% --for 5m --abort-if 'errors>1%' --abort-if 'p99>250ms'\n";
 
 static const char status_help[] = "usage: gateway status [--json] [OPTIONS]\n"
                                   "\n"
@@ -195,11 +211,11 @@ static const char completion_help[] = "usage: gateway completion bash|zsh|fish\n
 
 #define TEXT(name, takes, field, help)                                                                                           \
     {                                                                                                                            \
-        name, takes, help, offsetof(gw_options, field)                                                                           \
+        name, takes, help, offsetof(gw_options, field), false                                                                    \
     }
 #define SWITCH(name, field, help)                                                                                                \
     {                                                                                                                            \
-        name, NULL, help, offsetof(gw_options, field)                                                                            \
+        name, NULL, help, offsetof(gw_options, field), false                                                                     \
     }
 #define ASKED                                                                                                                    \
     TEXT("--admin", "ADDRESS", admin, "where the gateway answers"),                                                              \
@@ -207,13 +223,23 @@ static const char completion_help[] = "usage: gateway completion bash|zsh|fish\n
         TEXT("--token-file", "FILE", token_file, "a file that holds it")
 
 /* Of commands that read their words themselves: for completions. */
-static const gw_command_option explain_options[] = {{"--from", "IP", "the address it comes from", 0},
-                                                    {"--response", "STATUS", "what the backend answers", 0},
-                                                    {"--json", NULL, "as JSON", 0},
+static const gw_command_option explain_options[] = {{"--from", "IP", "the address it comes from", 0, false},
+                                                    {"--response", "STATUS", "what the backend answers", 0, false},
+                                                    {"--json", NULL, "as JSON", 0, false},
                                                     {0}};
-static const gw_command_option new_options[] = {{"--dir", "FOLDER", "where to write", 0}, {0}};
+static const gw_command_option new_options[] = {{"--dir", "FOLDER", "where to write", 0, false}, {0}};
 
-static const gw_command_option reload_options[] = {ASKED, {0}};
+static const gw_command_option reload_options[] = {
+    TEXT("--share", "PART", share, "the part of the clients that it begins with"),
+    TEXT("--for", "TIME", lasts, "how long both serve"),
+    {"--abort-if", "CONDITION", "when to take it back", offsetof(gw_options, abort_if), .several = true},
+    TEXT("--min", "COUNT", least, "requests before a condition counts"),
+    TEXT("--script", "FILE", candidate, "another script than the gateway's own"),
+    SWITCH("--no-wait", no_wait, "ends when both serve"),
+    SWITCH("--promote", promote, "put the staged one in place now"),
+    SWITCH("--back", back, "take the staged one back now"),
+    ASKED,
+    {0}};
 static const gw_command_option status_options[] = {SWITCH("--json", json, "as JSON"), ASKED, {0}};
 static const gw_command_option drain_options[] = {TEXT("--upstream", "NAME", upstream, "the endpoint's upstream"),
                                                   TEXT("--endpoint", "ADDRESS", endpoint, "the endpoint to take out"),

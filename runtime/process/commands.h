@@ -9,6 +9,7 @@ typedef struct gw_command_option {
     const char *takes; /* what its value is; NULL: it has none */
     const char *help;  /* for completions; the help text tells it at length */
     size_t at;         /* its member of gw_options: a const char *, or a bool when it takes nothing */
+    bool several;      /* a gw_option_list */
 } gw_command_option;
 
 typedef struct gw_command_row {

@@ -180,6 +180,7 @@ char *gw_metrics_page(gw_supervisor *s, bool openmetrics, size_t *len)
     write_lua(&p, s);
     gw_metrics_plugins(&p, s->live ? s->live->g : NULL, now);
     write_generations(&p, s);
+    gw_staged_metrics(&p, s);
     gw_metrics_process(&p, s->started_at);
     gw_page_end(&p);
     if (p.failed) {

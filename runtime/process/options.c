@@ -45,6 +45,13 @@ static int take_option(const gw_command_row *row, int argc, char *const argv[], 
         const char *value = equals ? equals + 1 : *at + 1 < argc ? argv[++*at] : "";
         if (*value == '\0')
             return wrong(err, "a value is expected behind", o->name, row->word);
+        if (o->several) {
+            gw_option_list *list = member;
+            if (list->count == GW_OPTION_LIST_MOST)
+                return wrong(err, "too often:", o->name, row->word);
+            list->value[list->count++] = value;
+            return GW_OK;
+        }
         memcpy(member, &value, sizeof value);
         return GW_OK;
     }
@@ -66,6 +73,13 @@ static int check_options(const gw_command_row *row, const gw_options *o, FILE *e
         return wrong(err, "--token and --token-file: one of them is expected", NULL, row->word);
     if (row->command == GW_COMMAND_DRAIN && (!o->upstream != !o->endpoint || (o->undo && !o->endpoint)))
         return wrong(err, "--upstream and --endpoint are expected together", NULL, row->word);
+    if (row->command == GW_COMMAND_RELOAD) {
+        bool more = o->lasts || o->least || o->candidate || o->abort_if.count || o->no_wait;
+        if ((o->promote && o->back) || ((o->promote || o->back) && (o->share || more)))
+            return wrong(err, "--promote and --back end a staged reload: nothing goes with them", NULL, row->word);
+        if (more && !o->share)
+            return wrong(err, "--share is expected: a staged reload begins with a part of the clients", NULL, row->word);
+    }
     return GW_OK;
 }
 

@@ -27,6 +27,12 @@ enum gw_command {
     GW_COMMAND_EXPLAIN
 };
 
+#define GW_OPTION_LIST_MOST 8
+typedef struct gw_option_list { /* of an option that may be given several times */
+    const char *value[GW_OPTION_LIST_MOST];
+    int count;
+} gw_option_list;
+
 typedef struct gw_options {
     enum gw_command command;
     const char *script; /* of plugins: NAME, or NULL; of types: FOLDER; of completion: SHELL */
@@ -36,6 +42,10 @@ typedef struct gw_options {
     const char *admin, *token, *token_file;
     const char *upstream, *endpoint; /* of drain */
     bool undo, json;
+    /* of reload, when it is staged */
+    const char *share, *lasts, *least, *candidate;
+    gw_option_list abort_if;
+    bool no_wait, promote, back;
 } gw_options;
 
 /* 0: go on with *options. GW_INVALID: the words were wrong, why stands on `err`; exit with GW_EXIT_USAGE. */

@@ -147,7 +147,8 @@ gw_live *gw_live_new(gw_supervisor *s, gw_generation *g)
 
 void gw_live_begin(gw_live *live)
 {
-    gw_round_start(live->begin);
+    if (live->begin)
+        gw_round_start(live->begin);
     live->begin = NULL;
 }
 

@@ -26,7 +26,8 @@ static void *build(void *data)
 {
     gw_supervisor *s = data;
     gw_signals_block_all();
-    s->reloads.g = gw_load_script(s->script, s->worker_count, &s->reloads.errors, &s->reloads.warnings);
+    const char *script = s->reloads.staged && s->staged.script ? s->staged.script : s->script;
+    s->reloads.g = gw_load_script(script, s->worker_count, &s->reloads.errors, &s->reloads.warnings);
     gw_loop_post(s->loop, &s->reloads.built);
     return NULL;
 }
@@ -53,6 +54,12 @@ static void tell(gw_list *waiters, const gw_reload_result *result)
 
 static void begin(gw_supervisor *s);
 
+static void tell_warnings(gw_supervisor *s, const gw_lines *warnings)
+{
+    if (warnings->text)
+        gw_reload_log_lines(s, GW_LOG_WARN, "the script was loaded with warnings", "warnings", warnings->text);
+}
+
 static void finish(gw_supervisor *s, bool ok, gw_lines errors, gw_lines warnings)
 {
     gw_reloads *r = &s->reloads;
@@ -77,8 +84,7 @@ static void finish(gw_supervisor *s, bool ok, gw_lines errors, gw_lines warnings
         r->succeeded++;
     else
         r->refused++;
-    if (warnings.text)
-        gw_reload_log_lines(s, GW_LOG_WARN, "the script was loaded with warnings", "warnings", warnings.text);
+    tell_warnings(s, &warnings);
     if (!ok)
         gw_reload_log_lines(s, GW_LOG_ERROR, "reload refused: the old generation goes on", "errors", errors.text);
     if (s->state == GW_SERVING)
@@ -89,6 +95,26 @@ static void finish(gw_supervisor *s, bool ok, gw_lines errors, gw_lines warnings
     gw_upgrade_waiting(s);
     if (r->again && !gw_upgrade_pending(s))
         begin(s);
+}
+
+/* A candidate begins to serve, or was refused. It is no reload that has ended: nobody else is told yet. */
+static void built_staged(gw_supervisor *s, gw_generation *g, gw_lines errors, gw_lines warnings)
+{
+    gw_reloads *r = &s->reloads;
+    r->staged = false;
+    gw_staged_built(s, g, &errors);
+    if (s->staged.state != GW_STAGED_ON) {
+        finish(s, false, errors, warnings);
+        gw_staged_refused(s);
+        return;
+    }
+    tell_warnings(s, &warnings);
+    gw_lines_clear(&errors);
+    gw_lines_clear(&warnings);
+    gw_release_waiting(s);
+    gw_watch_loaded(s->watch);
+    if (s->upgrade.wanted)
+        gw_staged_stop(s, "an upgrade begins"); /* which begins it */
 }
 
 static void on_built(gw_mail *mail, void *owner)
@@ -108,6 +134,10 @@ static void on_built(gw_mail *mail, void *owner)
         gw_generation_free(g, gw_release_orphan, s);
         gw_lines_add(&errors, "the gateway is draining\n");
         g = NULL;
+    }
+    if (r->staged) {
+        built_staged(s, g, errors, warnings);
+        return;
     }
     bool ok = g && gw_generation_apply(s, g, &errors);
     finish(s, ok, errors, warnings);
@@ -132,7 +162,10 @@ static void begin(gw_supervisor *s)
         r->building = false;
         gw_lines errors = {0};
         gw_lines_add(&errors, "the system gives no thread to build the generation on\n");
-        finish(s, false, errors, (gw_lines){0});
+        if (r->staged)
+            built_staged(s, NULL, errors, (gw_lines){0});
+        else
+            finish(s, false, errors, (gw_lines){0});
     }
 }
 
@@ -151,6 +184,18 @@ void gw_reload_request(gw_supervisor *s, const char *cause, gw_reload_waiter *wa
         }
         return;
     }
+    if (s->staged.state != GW_STAGED_NOT && !waiter) {
+        gw_log_event(s->ring, GW_LOG_INFO, "a reload is put off until the staged one has ended", "\"cause\":\"%s\"", cause);
+        s->staged.put_off = cause;
+        return;
+    }
+    if (s->staged.state != GW_STAGED_NOT) {
+        gw_reload_result refused = {.busy = true, .cause = cause, .at = gw_clock_wall(), .generation = s->live->g->number};
+        gw_lines_add(&refused.errors, "a staged reload is under way: wait for its end, or end it (POST /reload?end=back)\n");
+        waiter->done(waiter, &refused);
+        gw_lines_clear(&refused.errors);
+        return;
+    }
     if (waiter)
         gw_list_push_back(&r->waiting, &waiter->link);
     r->next_cause = cause;
@@ -158,6 +203,19 @@ void gw_reload_request(gw_supervisor *s, const char *cause, gw_reload_waiter *wa
         r->again = true;
     else
         begin(s);
+}
+
+void gw_reload_build_staged(gw_supervisor *s)
+{
+    s->reloads.staged = true;
+    s->reloads.next_cause = "staged reload";
+    begin(s);
+}
+
+void gw_reload_staged_ended(gw_supervisor *s, bool ok, gw_lines errors)
+{
+    s->reloads.cause = "staged reload";
+    finish(s, ok, errors, (gw_lines){0});
 }
 
 void gw_reload_waiter_cancel(gw_reload_waiter *w)
@@ -225,26 +283,34 @@ static void log_serving(gw_supervisor *s, const gw_listening_change *change)
         (double)(gw_clock_monotonic_ns() - s->reloads.began_ns) / 1e9);
 }
 
-bool gw_generation_apply(gw_supervisor *s, gw_generation *g, gw_lines *errors)
+uint64_t gw_generation_next_number(gw_supervisor *s)
+{
+    return ++s->numbered;
+}
+
+/* With `live` it serves already, as a candidate. */
+static gw_live *take_up(gw_supervisor *s, gw_generation *g, gw_live *live, gw_lines *errors)
 {
     gw_listening_change listening;
     gw_admin_change admin = {0};
     gw_logging_change logging = {0};
-    gw_live *live = NULL;
+    bool candidate = live != NULL;
     if (!gw_listening_prepare(s, g, &listening, errors))
-        goto refused;
+        return NULL;
     if (!gw_admin_prepare(s->admin, g, &admin, errors))
-        goto refused_bound;
+        goto refused;
     if (!gw_logging_prepare(s, g, &logging, errors))
-        goto refused_bound;
-    live = gw_live_new(s, g);
+        goto refused;
+    if (!live)
+        live = gw_live_new(s, g);
     if (!live) {
         gw_lines_add(errors, "%.*s: memory is out\n", (int)g->script.len, g->script.ptr);
-        goto refused_bound;
+        goto refused;
     }
     /* From here on nothing can fail. */
     gw_live *old = s->live;
-    g->number = old ? old->g->number + 1 : 1;
+    if (!candidate)
+        g->number = gw_generation_next_number(s);
     if (gw_workers_meant(g->workers) != s->worker_count)
         gw_log_event(s->ring, GW_LOG_WARN, "another number of workers needs a restart", "\"workers\":%u,\"asked\":%u",
                      s->worker_count, gw_workers_meant(g->workers));
@@ -264,15 +330,27 @@ bool gw_generation_apply(gw_supervisor *s, gw_generation *g, gw_lines *errors)
         gw_live_retire(old);
     gw_listening_remove_unwanted(s);
     gw_admin_apply(s->admin, &admin);
-    gw_names_start(live->names);
+    if (!candidate)
+        gw_names_start(live->names);
     log_serving(s, &listening);
-    return true;
+    return live;
 
-refused_bound:
+refused:
     gw_logging_discard(&logging);
     gw_admin_discard(&admin);
     gw_listening_discard(&listening);
-refused:
+    return NULL;
+}
+
+bool gw_generation_apply(gw_supervisor *s, gw_generation *g, gw_lines *errors)
+{
+    if (take_up(s, g, NULL, errors))
+        return true;
     gw_generation_free(g, gw_release_orphan, s);
     return false;
+}
+
+bool gw_generation_promote(gw_supervisor *s, gw_live *live, gw_lines *errors)
+{
+    return take_up(s, live->g, live, errors) != NULL;
 }

@@ -107,6 +107,48 @@ static int print_answer(const char *what, const gw_asked *answer)
     return status;
 }
 
+/* How long a staged reload takes; what is no time is refused by the gateway. */
+static double seconds_of(const char *text)
+{
+    if (!text)
+        return 60;
+    char *rest;
+    double n = strtod(text, &rest);
+    n *= *rest == 'm' && rest[1] != 's' ? 60 : *rest == 'h' ? 3600 : 1;
+    return n > 0 && n < 1e6 ? n : 0;
+}
+
+static void add_option(gw_text *t, const char *name, const char *value)
+{
+    if (!value)
+        return;
+    gw_text_printf(t, "&%s=", name);
+    add_escaped(t, value);
+}
+
+/* The query of a staged reload. The gateway stands in another folder than we, so a path is made a whole one. */
+static bool add_staged(gw_text *t, const gw_options *o)
+{
+    if (o->promote || o->back)
+        gw_text_printf(t, "?end=%s", o->promote ? "promote" : "back");
+    if (!o->share)
+        return true;
+    gw_text_printf(t, "?wait=%d", !o->no_wait);
+    add_option(t, "share", o->share);
+    add_option(t, "for", o->lasts);
+    add_option(t, "min", o->least);
+    for (int i = 0; i < o->abort_if.count; i++)
+        add_option(t, "abort_if", o->abort_if.value[i]);
+    char *path = o->candidate ? realpath(o->candidate, NULL) : NULL;
+    if (o->candidate && !path) {
+        fprintf(stderr, "gateway: --script: %s: %m\n", o->candidate);
+        return false;
+    }
+    add_option(t, "script", path);
+    free(path);
+    return true;
+}
+
 int gw_remote_command(const gw_options *o)
 {
     const char *at = o->admin ? o->admin : getenv("GATEWAY_ADMIN"), *token;
@@ -121,9 +163,11 @@ int gw_remote_command(const gw_options *o)
     gw_text text = gw_text_on(path, sizeof path - 1);
     switch (o->command) {
     case GW_COMMAND_RELOAD:
-        what = "reload";
-        ask.seconds = RELOAD_SECONDS;
+        what = o->share || o->promote || o->back ? "staged" : "reload";
+        ask.seconds = RELOAD_SECONDS + seconds_of(o->lasts);
         gw_text_lit(&text, "/reload");
+        if (!add_staged(&text, o))
+            return EXIT_FAILURE;
         break;
     case GW_COMMAND_DRAIN:
         what = o->undo ? "undrain" : "drain";
@@ -142,7 +186,7 @@ int gw_remote_command(const gw_options *o)
     }
     *text.at = '\0';
     if (text.cut) {
-        fputs("gateway: --upstream and --endpoint are too long\n", stderr);
+        fputs("gateway: the options are too long\n", stderr);
         return EXIT_FAILURE;
     }
     gw_asked answer;

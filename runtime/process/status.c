@@ -59,6 +59,14 @@ static void add_result(gw_text *t, const gw_reload_result *r)
     gw_text_lit(t, "]}");
 }
 
+void gw_result_status(gw_text *t, const gw_supervisor *s)
+{
+    if (s->reloads.any)
+        add_result(t, &s->reloads.last);
+    else
+        gw_text_lit(t, "null");
+}
+
 static void add_generation(gw_text *t, const gw_generation *g)
 {
     gw_text_printf(t, "{\"number\":%llu,\"digest\":\"%016llx\",\"loaded_at\":", (unsigned long long)g->number,
@@ -146,10 +154,9 @@ static void render_status(gw_text *t, void *data)
                    (unsigned long long)s->reloads.refused);
     add_bool(t, s->reloads.building);
     gw_text_lit(t, ",\"last\":");
-    if (s->reloads.any)
-        add_result(t, &s->reloads.last);
-    else
-        gw_text_lit(t, "null");
+    gw_result_status(t, s);
+    gw_text_lit(t, ",\"staged\":");
+    gw_staged_status(t, s);
     gw_text_printf(t, "},\"log_lines_dropped\":%llu,\"spans\":{\"exported\":%llu,\"dropped\":%llu}}\n",
                    (unsigned long long)(gw_log_dropped(s->log) + gw_log_dropped(s->access_log)),
                    (unsigned long long)gw_otlp_exported(), (unsigned long long)gw_log_dropped(s->span_log));

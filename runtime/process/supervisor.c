@@ -83,6 +83,7 @@ double gw_supervisor_drain(gw_supervisor *s, const char *why)
 {
     gw_upgrade_cancel(s);
     s->state = GW_DRAINING;
+    gw_staged_stop(s, "the gateway is draining");
     double most = s->live->g->timeouts.drain;
     gw_service_stopping(s, most);
     gw_log_event(s->ring, GW_LOG_INFO, "draining", "\"cause\":\"%s\",\"connections\":%llu,\"drain\":%.3f", why,
@@ -206,6 +207,7 @@ static bool prepare(gw_supervisor *s, uint32_t workers, gw_lines *errors)
     gw_timeout_init(&s->deadline, on_deadline);
     gw_reloads_init(s);
     gw_remaking_init(s);
+    gw_staged_init(s);
     missing = "the log";
     s->log = gw_log_open(STDOUT_FILENO);
     s->ring = s->log ? gw_log_ring_open(s->log, CONTROL_RING_BYTES) : NULL;
@@ -273,6 +275,7 @@ static void clear(gw_supervisor *s)
     }
     if (s->live) /* no worker ever began */
         gw_release_soon(s, &s->live->release);
+    gw_staged_clear(s);
     gw_resolver_free(s->resolver);
     gw_release_at_end(s);
     while (s->workers && s->worker_count)

@@ -12,6 +12,7 @@
 #include "process/reload.h"
 #include "process/remaking.h"
 #include "process/service.h"
+#include "process/staged.h"
 #include "process/upgrade.h"
 #include "process/worker.h"
 
@@ -64,6 +65,8 @@ typedef struct gw_supervisor {
     gw_inheritance inherited; /* until the first generation has taken what it wants */
     gw_upgrade upgrade;
     gw_service service;
+    gw_staged staged;
+    uint64_t numbered; /* generations so far, candidates that were taken back included */
     struct gw_watch *watch;
     struct gw_admin *admin;
     gw_release *releases;      /* waiting for a build to end */
@@ -98,7 +101,7 @@ void gw_release_at_end(gw_supervisor *s);              /* the workers' threads h
 void gw_release_orphan(gw_endpoint *e, void *data);
 /* NULL: memory is out; then the generation is still the caller's. */
 gw_live *gw_live_new(gw_supervisor *s, gw_generation *g);
-void gw_live_begin(gw_live *live);   /* it is the current one: its timers begin */
+void gw_live_begin(gw_live *live);   /* it serves: its timers begin. A second time does nothing */
 void gw_live_discard(gw_live *live); /* never published: frees it and its generation */
 void gw_live_retire(gw_live *live);  /* no longer current: it is freed when the last request has left it */
 

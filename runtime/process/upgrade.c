@@ -162,8 +162,10 @@ void gw_upgrade_request(gw_supervisor *s)
         gw_log_event(s->ring, GW_LOG_WARN, "SIGUSR2 ignored", "\"error\":\"%s\"", why_not);
     else if (s->reloads.building)
         s->upgrade.wanted = true;
-    else
+    else {
+        gw_staged_stop(s, "an upgrade begins");
         begin(s);
+    }
 }
 
 void gw_upgrade_waiting(gw_supervisor *s)

@@ -255,6 +255,8 @@ static void watch_folders(gw_watch *w)
 static void look(gw_timeout *t)
 {
     gw_watch *w = gw_container_of(t, gw_watch, quiet);
+    if (w->supervisor->live && !w->supervisor->live->g->watch)
+        return;
     add_plugins(w);   /* a new one was never seen, and so counts as changed */
     watch_folders(w); /* before the contents are read, so that nothing falls in between */
     for (size_t i = 0; i < w->watched_count; i++) {

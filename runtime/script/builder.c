@@ -180,6 +180,7 @@ void gw_build_settings(gw_builder *b, int at)
     build_forwarding(b, at);
     g->workers = (uint32_t)gw_spec_number(b->L, at, "workers", 0);
     g->request_id = gw_spec_boolean(b->L, at, "request_id", true);
+    g->watch = gw_spec_boolean(b->L, at, "watch", true);
     if (gw_spec_table(b->L, at, "record")) {
         int record = lua_gettop(b->L);
         g->record_keep = (uint32_t)gw_spec_number(b->L, record, "keep", g->record_keep);

@@ -21,3 +21,5 @@ try(function() return gateway.zzzzzzzz end)
 try(function() gateway.listen = 5 end)
 try(function() gateway.log.info("x", 5) end)
 try(function() gateway.log.info("x", { f = print }) end)
+gateway.watch "no"
+gateway.record { keep = 0, al = true }

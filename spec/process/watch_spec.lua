@@ -36,6 +36,18 @@ describe("a save", function()
     assert.equal("files", g:status().reloads.last.cause)
   end)
 
+  it("reloads nothing where the script says so, until somebody asks for it", function()
+    g:write("main.lua", script "two" .. "gateway.watch(false)")
+    says(g, "two")
+    g:write("main.lua", script "three")
+    peers.within(function() peers.sleep(0.6) end)
+    assert.equal("two", g:ask({ path = "/" }).body)
+    assert.equal(200, g:reload().status)
+    assert.equal("three", g:ask({ path = "/" }).body)
+    g:write("main.lua", script "four")
+    says(g, "four")
+  end)
+
   it("by renaming another file over it reloads, again and again", function()
     for i = 1, 3 do
       g:replace("main.lua", script("word " .. i))
