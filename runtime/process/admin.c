@@ -10,6 +10,7 @@
 #include "process/metrics.h"
 #include "process/recents.h"
 #include "process/snapshot.h"
+#include "process/privileges.h"
 #include "process/supervisor.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -614,7 +615,8 @@ bool gw_admin_prepare(gw_admin *a, const gw_generation *g, gw_admin_change *chan
     char message[256];
     if (gw_listen_bind_mode(&change->at, 1, &change->fd, change->mode, message, sizeof message) == 0)
         return true;
-    gw_lines_add(errors, "%.*s: cannot listen on the admin address %s\n", (int)spec->source.len, spec->source.ptr, message);
+    gw_lines_add(errors, "%.*s: cannot listen on the admin address %s%s\n", (int)spec->source.len, spec->source.ptr, message,
+                 gw_privileges_hint(&spec->at));
     change->changed = false;
     return false;
 }

@@ -1,6 +1,7 @@
 /* Listening sockets outlive generations: a reload binds what is new before the swap and closes what is gone after it; what stays is
  * not touched. */
 #include "process/lines.h"
+#include "process/privileges.h"
 #include "process/supervisor.h"
 
 #include <stdio.h>
@@ -95,7 +96,8 @@ static gw_listening *make(gw_supervisor *s, const gw_listen_spec *spec, gw_lines
     }
     char message[256];
     if (!open_sockets(s, l, from, fds, message, sizeof message)) {
-        gw_lines_add(errors, "%.*s: cannot listen on %s\n", (int)spec->source.len, spec->source.ptr, message);
+        gw_lines_add(errors, "%.*s: cannot listen on %s%s\n", (int)spec->source.len, spec->source.ptr, message,
+                     gw_privileges_hint(&spec->at));
         gw_round_discard(l->add);
         gw_round_discard(l->remove);
         free(l);

@@ -314,6 +314,9 @@ static gw_live *take_up(gw_supervisor *s, gw_generation *g, gw_live *live, gw_li
     if (gw_workers_meant(g->workers) != s->worker_count)
         gw_log_event(s->ring, GW_LOG_WARN, "another number of workers needs a restart", "\"workers\":%u,\"asked\":%u",
                      s->worker_count, gw_workers_meant(g->workers));
+    if (old && !(gw_slice_equal(old->g->operation.user, g->operation.user) &&
+                 gw_slice_equal(old->g->operation.group, g->operation.group)))
+        gw_log_event(s->ring, GW_LOG_WARN, "another gateway.user needs a restart", NULL);
     gw_prober_follow(s->prober, g); /* first: it tells which endpoints are back because nobody looks at them any more */
     gw_generation_adopt(g, s->ring);
     if (old) {

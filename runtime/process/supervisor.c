@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "process/admin.h"
 #include "process/options.h"
+#include "process/privileges.h"
 #include "process/watch.h"
 #include "script/script.h"
 #include <errno.h>
@@ -177,6 +178,13 @@ static unsigned long long raise_file_limit(void)
     return (unsigned long long)limit.rlim_cur;
 }
 
+/* Bytes that a core may have, which are left as they are; -1: any number. */
+static long long core_limit(void)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_CORE, &limit) < 0 ? 0 : limit.rlim_cur == RLIM_INFINITY ? -1 : (long long)limit.rlim_cur;
+}
+
 static bool make_workers(gw_supervisor *s, uint32_t count)
 {
     s->workers = calloc(count, sizeof(gw_worker *));
@@ -333,6 +341,11 @@ int gw_supervise(const char *script, char *const argv[])
         refuse(&s, errors.text);
         goto end;
     }
+    if (!gw_privileges_check(script, g, &errors)) {
+        gw_generation_free(g, NULL, NULL);
+        refuse(&s, errors.text);
+        goto end;
+    }
     /* The words were right: from here on a signal is an order to drain. */
     gw_signals_block(signals_served, GW_COUNT(signals_served));
     if (!prepare(&s, gw_registry_workers(), &errors)) {
@@ -340,13 +353,18 @@ int gw_supervise(const char *script, char *const argv[])
         refuse(&s, errors.text);
         goto end;
     }
-    gw_log_event(s.ring, GW_LOG_INFO, "gateway starting", "\"version\":\"%s\",\"pid\":%d,\"workers\":%u,\"files\":%llu",
-                 GW_VERSION, (int)getpid(), s.worker_count, files);
+    gw_log_event(s.ring, GW_LOG_INFO, "gateway starting",
+                 "\"version\":\"%s\",\"pid\":%d,\"workers\":%u,\"files\":%llu,\"core\":%lld", GW_VERSION, (int)getpid(),
+                 s.worker_count, files, core_limit());
     if (warnings.text)
         gw_reload_log_lines(&s, GW_LOG_WARN, "the script was loaded with warnings", "warnings", warnings.text);
     if (!gw_generation_apply(&s, g, &errors)) {
         refuse(&s, errors.text);
         goto end;
+    }
+    if (!gw_privileges_drop(&s, g, &errors)) { /* half-way from one user to another: nothing is to be done as either */
+        refuse(&s, errors.text);
+        _exit(EXIT_FAILURE);
     }
     if (start_workers(&s, &errors)) {
         gw_watch_loaded(s.watch);
