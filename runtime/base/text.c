@@ -3,13 +3,32 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+/* Digits of n, at least `least` of them, so that they end before `end`; where they begin. Two at a time: divisions are what it costs. */
+static inline char *digits_before(char *end, uint64_t n, int least)
+{
+    static const char pairs[] =
+        "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354"
+        "5556575859606162636465666768697071727374757677787980818283848586878889909192939495969798"
+        "99";
+    char *p = end;
+    for (; n >= 100; n /= 100) {
+        p -= 2;
+        memcpy(p, pairs + n % 100 * 2, 2);
+    }
+    if (n >= 10) {
+        p -= 2;
+        memcpy(p, pairs + n * 2, 2);
+    } else
+        *--p = (char)('0' + n);
+    while (end - p < least)
+        *--p = '0';
+    return p;
+}
+
 void gw_text_u64(gw_text *t, uint64_t n)
 {
     char digits[20];
-    char *p = digits + sizeof digits;
-    do
-        *--p = (char)('0' + n % 10);
-    while (n /= 10);
+    char *p = digits_before(digits + sizeof digits, n, 1);
     gw_text_add(t, p, (size_t)(digits + sizeof digits - p));
 }
 
@@ -43,13 +62,12 @@ void gw_text_fixed(gw_text *t, double value, int decimals)
     uint64_t n = (uint64_t)scaled;
     char digits[24];
     char *p = digits + sizeof digits;
-    for (int i = 0; i < decimals; i++, n /= 10)
-        *--p = (char)('0' + n % 10);
-    if (decimals)
+    if (decimals) {
+        p = digits_before(p, n % scales[decimals], decimals);
         *--p = '.';
-    do
-        *--p = (char)('0' + n % 10);
-    while (n /= 10);
+        n /= scales[decimals];
+    }
+    p = digits_before(p, n, 1);
     if (negative && (uint64_t)scaled)
         *--p = '-';
     gw_text_add(t, p, (size_t)(digits + sizeof digits - p));
