@@ -34,6 +34,7 @@ function blame.handler(message)
     if frame:find("in function 'xpcall'", 1, true) then break end
     if not frame:find(library, 1, true) and not frame:find("[C]:", 1, true) then frames[#frames + 1] = frame end
   end
+  if message == "stack overflow" and frames[1] then message = ("%s %s"):format(frames[1]:match("^%S+"), message) end
   message = message:gsub("\n(%S)", "\n\t%1")
   if #frames > 1 then message = message .. "\n\tstack traceback:\n\t" .. table.concat(frames, "\n\t") end
   return message

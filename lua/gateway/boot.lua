@@ -4,6 +4,7 @@
 local blame = require "gateway.blame"
 local digest = require "gateway.digest"
 local log = require "gateway.log"
+local order = require "gateway.order"
 local plugin_files = require "gateway.plugin_files"
 local route = require "gateway.route"
 local settings = require "gateway.settings"
@@ -16,7 +17,12 @@ local function load_and_run(path)
   local chunk, message = loadfile(path)
   if not chunk then return message end
   local good, failure = xpcall(chunk, blame.handler)
-  return not good and failure or nil
+  if good then return nil end
+  -- What Lua says without a line, where nothing was left to look for one with.
+  if failure == "not enough memory" then
+    return path .. ": not enough memory: the script takes more than gateway.script { memory } allows"
+  end
+  return failure == "stack overflow" and path .. ": " .. failure or failure
 end
 
 --- Runs the script at `path`.
@@ -41,6 +47,18 @@ return function(options)
 
   -- A script may not end the process, nor write between the log's lines.
   os.exit = function() error("os.exit is not available in a gateway script", 2) end -- luacheck: ignore 122
+  -- Nor hold up a worker, and with it everybody's requests.
+  for name, library in pairs { execute = os, popen = io } do
+    local plain = library[name]
+    local word = (library == os and "os." or "io.") .. name
+    library[name] = function(...)
+      if not state.loading then
+        error(word .. " would hold up all requests of its worker: it can be called only while the script loads", 2)
+      end
+      return plain(...)
+    end
+  end
+  io.read = function() error("io.read is not available in a gateway script: nobody answers there", 2) end -- luacheck: ignore 122
   print = function(...) -- luacheck: ignore 121
     local out = {}
     for i = 1, select("#", ...) do out[i] = tostring((select(i, ...))) end
@@ -48,6 +66,7 @@ return function(options)
   end
 
   collectgarbage("setpause", 400) -- nearly all of what a script declares stays: collecting it again and again is half of the load
+  local in_no_order = order.install()
   local failure = load_and_run(options.path)
   if failure then
     -- What the rest of the script would have said is unknown: only what is certainly wrong is told.
@@ -56,6 +75,7 @@ return function(options)
     if #state.listens == 0 then state.listens[1] = { at = "127.0.0.1:1", source = options.path } end
   end
   local data, problems, chains = route.finish()
+  in_no_order()
   if failure then
     local paths = options.paths()
     paths[#paths + 1] = options.path

@@ -115,7 +115,8 @@ local function decide(task, f, next, i, place, outer)
       here[0] = outer
       return target
     end
-    error(("to: %s returned %s: expected an upstream or a response"):format(route.function_text(f), check.describe(target)), 0)
+    error(("to: %s returned %s: expected an upstream or a response%s"):format(route.function_text(f), check.describe(target),
+      type(target) == "string" and " (what gateway.upstream gave, not its name)" or ""), 0)
   end
 end
 
@@ -185,6 +186,10 @@ local function explain(coroutine_, problem)
       and not frame:find("^driver:") then
       frames[#frames + 1] = frame
     end
+  end
+  -- request.body() for request:body(): a method of ours that finds no object in front.
+  if frames[1] and problem:find(library, 1, true) == 1 and problem:find("attempt to index local '[sv][ei][le][fw]'") then
+    problem = frames[1]:match("^%S+") .. " a method was called with a dot, or on something else: expected a colon, as in request:body()"
   end
   if #frames == 1 and problem:find(frames[1]:match("^[^ ]*"):gsub(":$", ""), 1, true) then return problem end -- it says where already
   return problem, #frames > 0 and table.concat(frames, "\n") or nil

@@ -85,4 +85,5 @@ return setmetatable({}, {
     error(("gateway.%s cannot be set%s"):format(tostring(name), call and (": it is called, gateway.%s(...)"):format(name) or ""), 2)
   end,
   names = { gateway, by_hand, modules }, -- for types.lua
+  describe = function() return "the gateway itself (its functions are called with a dot, not with a colon)" end,
 })

@@ -19,6 +19,9 @@ local levels = { debug = 0, info = 1, warn = 2, error = 3 }
 
 local function line(level, message, fields)
   local members
+  if type(message) == "table" then
+    error(('gateway.log: expected a message, found a table: write gateway.log.%s("what happened", { ... })'):format(level), 3)
+  end
   if fields ~= nil then
     if type(fields) ~= "table" then error("gateway.log: expected a table of fields, found " .. check.describe(fields), 3) end
     local good, text = pcall(json.encode, fields)
@@ -50,4 +53,7 @@ function log.warn(message, fields) line("warn", message, fields) end
 ---@param fields? table<string, any>
 function log.error(message, fields) line("error", message, fields) end
 
-return log
+return setmetatable(log, {
+  __call = function() error('gateway.log is no function: write gateway.log.info("what happened", { field = value })', 2) end,
+  __index = function(_, name) error("gateway.log: " .. check.unknown("level", name, levels), 2) end,
+})

@@ -35,7 +35,14 @@ local fields = {
 -- What made a middleware, for `gateway routes` and the digest: plugins note theirs here.
 route.labels = setmetatable({}, { __mode = "k" }) -- function → { name =, config = }
 
+local library = debug.getinfo(1, "S").source:gsub("route%.lua$", "")
+
 local function middleware_of(item, where, report)
+  if type(item) == "function" and not route.labels[item] and debug.getinfo(item, "S").source:sub(1, #library) == library then
+    report(('%s: expected a function (function(request, next) ... end) or a plugin, found a function of the gateway itself: call it, '
+      .. 'as in gateway.plugin "cors"'):format(where))
+    return nil
+  end
   if type(item) == "function" or limit.is(item) then return item end
   if type(item) == "table" and not getmetatable(item) and #item > 0 then
     report(("%s: expected a function (function(request, next) ... end) or a plugin, found a table: write the list flat"):format(where))
@@ -84,7 +91,8 @@ local function methods_of(given, report)
   local out, seen = {}, {}
   for i, name in ipairs(given) do
     if type(name) ~= "string" or not name:find("^[A-Z][A-Z%-]*$") then
-      report(("methods[%d]: expected a method in capitals such as \"GET\", found %s"):format(i, check.describe(name)))
+      local capitals = type(name) == "string" and name:find("^[%a%-]+$") and name:upper()
+      report(("methods[%d]: expected a method in capitals such as %q, found %s"):format(i, capitals or "GET", check.describe(name)))
     elseif not seen[name] then
       seen[name] = true
       out[#out + 1] = name

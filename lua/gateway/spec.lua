@@ -55,7 +55,11 @@ end
 ---@param message string
 ---@param source? string
 function spec.problem(message, source)
-  if not state.loading then error(("%s: %s"):format(source or spec.where(), message), 0) end
+  if not state.loading then
+    source = source or spec.where()
+    -- Who left by a tail call cannot be seen any more: then only the log line's "plugin" says where.
+    error(source:find(":%d+$") and ("%s: %s"):format(source, message) or message, 0)
+  end
   state.problems[#state.problems + 1] = { source = source or spec.where(), message = message }
 end
 

@@ -186,6 +186,10 @@ end
 --- 'unknown upstream "usres" (did you mean "users"?)'.
 function upstream.unknown(name)
   local known = spec.state.upstream_by_name
+  if type(name) == "string" and name:find(":%d+$") then
+    local address = name:gsub("^%a+://", "")
+    return ("unknown upstream %s: an address is given a name first: gateway.upstream \"name\" { %q }"):format(check.describe(name), address)
+  end
   if next(known) then return check.unknown("upstream", name, known) end
   return ("unknown upstream %s: none is declared"):format(check.describe(name))
 end

@@ -181,9 +181,9 @@ static void describe(const tie *t, char *message, size_t message_bytes)
     gw_slice p = later->match->pattern, q = earlier->match->pattern;
     gw_slice s = later->match->source, e = earlier->match->source;
     snprintf(message, message_bytes,
-             "route \"%.*s\" (%.*s) ties with \"%.*s\" (%.*s): both would take %.*s requests; add a method, a header or a longer "
+             "%.*s: route \"%.*s\" ties with \"%.*s\" (%.*s): both would take %.*s requests; add a method, a header or a longer "
              "path to one",
-             (int)p.len, p.ptr, (int)s.len, s.ptr ? s.ptr : "", (int)q.len, q.ptr, (int)e.len, e.ptr ? e.ptr : "", (int)len,
+             (int)s.len, s.ptr ? s.ptr : "", (int)p.len, p.ptr, (int)q.len, q.ptr, (int)e.len, e.ptr ? e.ptr : "", (int)len,
              methods);
 }
 

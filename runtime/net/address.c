@@ -116,6 +116,10 @@ static int split(gw_slice text, gw_slice *host, gw_slice *port, bool *brackets, 
         *host = text;
         return 0;
     }
+    if (text.ptr + text.len - colon > 2 && colon[1] == '/' && colon[2] == '/') {
+        *reason = "it is written without \"http://\": \"HOST:PORT\"";
+        return GW_INVALID;
+    }
     *host = gw_slice_of(text.ptr, (size_t)(colon - text.ptr));
     *port = gw_slice_of(colon + 1, text.len - host->len - 1);
     if (memchr(port->ptr, ':', port->len)) {

@@ -32,7 +32,7 @@ static gw_generation *load_to_look(const char *script, bool count)
     gw_registry_init(1);
     char *found = NULL, *noted = NULL;
     gw_lines errors = {0}, warnings = {0};
-    gw_generation *g = gw_load_script(script, 0, &found, &noted);
+    gw_generation *g = gw_load_script(script, 2, &found, &noted); /* two, to see whether they say the same */
     gw_lines_take(&errors, found);
     gw_lines_take(&warnings, noted);
     if (!g)

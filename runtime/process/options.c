@@ -1,6 +1,7 @@
 #include "process/options.h"
 
 #include "process/commands.h"
+#include <unistd.h>
 
 static bool is(const char *word, const char *a, const char *b)
 {
@@ -66,6 +67,45 @@ static const gw_command_row *find_command(const char *word)
     return NULL;
 }
 
+/* The edit distance between two words (Levenshtein), as far as it matters: words are cut at 15 characters. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t m = strnlen(a, 15), n = strnlen(b, 15), row[16];
+    for (size_t j = 0; j <= n; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= m; i++) {
+        size_t above_left = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= n; j++) {
+            size_t best = above_left + (a[i - 1] != b[j - 1]);
+            above_left = row[j];
+            if (row[j] + 1 < best)
+                best = row[j] + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            row[j] = best;
+        }
+    }
+    return row[n];
+}
+
+static int unknown_command(FILE *err, const char *word)
+{
+    const char *near = NULL;
+    size_t best = strlen(word) > 3 ? 3 : 2;
+    for (size_t i = 0; i < gw_command_count; i++) {
+        size_t d = distance(word, gw_commands[i].word);
+        if (d < best) {
+            best = d;
+            near = gw_commands[i].word;
+        }
+    }
+    fprintf(err, near ? "gateway: unknown command \"%s\" (did you mean \"%s\"?)\n" : "gateway: unknown command \"%s\"\n", word,
+            near);
+    fprintf(err, "try: gateway --help\n");
+    return GW_INVALID;
+}
+
 /* What a command's options ask for, taken together. */
 static int check_options(const gw_command_row *row, const gw_options *o, FILE *err)
 {
@@ -116,7 +156,7 @@ int gw_options_parse(int argc, char *const argv[], gw_options *options, FILE *ou
             return wrong(err, "no word is expected behind the command, found", word, command);
         } else if (options->script) {
             if (!command && !strpbrk(options->script, "./"))
-                return wrong(err, "unknown command", options->script, NULL);
+                return unknown_command(err, options->script);
             return wrong_word(err, "one %s is expected, found a second one, \"%s\"\n", takes, word, command);
         } else if (word[0] == '\0') {
             return wrong_word(err, "%s is an empty word%s\n", takes, "", command);
@@ -124,6 +164,8 @@ int gw_options_parse(int argc, char *const argv[], gw_options *options, FILE *ou
             options->script = word;
         }
     }
+    if (options->script && !command && !strpbrk(options->script, "./") && access(options->script, F_OK) != 0)
+        return unknown_command(err, options->script); /* a script, by all rules; but there is none */
     if (!options->script && takes)
         return command ? wrong_word(err, "a %s is expected behind the command%s\n", takes, "", command)
                        : wrong(err, "a SCRIPT or a command is expected", NULL, NULL);

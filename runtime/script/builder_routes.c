@@ -244,6 +244,6 @@ void gw_build_routes(gw_builder *b, int at)
     int status = gw_router_build(g->router, message, sizeof message);
     if (status == GW_NOMEM)
         gw_build_no_memory(b);
-    if (status != GW_OK)
-        gw_messages_add(b->errors, "%s: %s", g->script.ptr, message);
+    if (status == GW_INVALID)
+        gw_messages_add(b->errors, "%s", message); /* it begins with the source of the later of two routes */
 }

@@ -252,10 +252,11 @@ static void tell_difference(struct run *first, struct run *second, gw_messages *
     while (at < a.len && at < b.len && a.ptr[at] == b.ptr[at])
         at++;
     gw_slice x = line_at(a, at), y = line_at(b, at);
-    gw_messages_add(
-        errors,
-        "%s: the script does not say the same each time it runs (every worker runs it): expected \"%.*s\", found \"%.*s\"", path,
-        (int)x.len, x.ptr, (int)y.len, y.ptr);
+    gw_messages_add(errors,
+                    "%s: the script does not say the same each time it runs (every worker runs it): expected \"%.*s\", found "
+                    "\"%.*s\"; what it "
+                    "declares must not depend on chance, on the time or on the order of next()",
+                    path, (int)x.len, x.ptr, (int)y.len, y.ptr);
 }
 
 /* ---- all of it ---- */

@@ -43,6 +43,9 @@ route("/error-table", { function() error { code = 1 } end })
 route("/twice", { function(request, next) next(); return next() end })
 route("/nothing", { function(request, next) end })
 route("/number", { function(request, next) return 7 end })
+route("/command", { function(request, next) os.execute "sleep 60"; return next() end })
+route("/pipe", { function(request, next) local pipe = io.popen "sleep 60"; pipe:close(); return next() end })
+route("/terminal", { function(request, next) io.read(); return next() end })
 route("/bad-header", { function(request, next) local r = next(); r.headers["X-Bad"] = "a\r\nX-Injected: 1"; return r end })
 route("/bad-request-header", { function(request, next) request.headers["X-Bad"] = "a\r\nX-Injected: 1"; return next() end })
 route("/late-next", { function(request, next) kept = next; return next() end })
@@ -336,7 +339,7 @@ describe("lua:", function()
 
   describe("errors are 500 without a word of the code:", function()
     for _, path in ipairs { "/error", "/error-table", "/error-after", "/twice", "/nothing", "/number", "/bad-header",
-      "/bad-request-header", "/to-nil" } do
+      "/bad-request-header", "/to-nil", "/command", "/pipe", "/terminal" } do
       it(path, function()
         local from = #g:log() + 1
         local response = ask(path)

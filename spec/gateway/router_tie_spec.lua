@@ -40,8 +40,8 @@ describe("router ties", function()
         local router, message, where = routes.new { a, b }
         if case[4] then
           assert.is_nil(router)
-          assert.equal(("route %q (%s) ties with %q (%s): both would take %s requests; "
-            .. "add a method, a header or a longer path to one"):format(b[1], b.source, a[1], a.source, case[4]), message)
+          assert.equal(("%s: route %q ties with %q (%s): both would take %s requests; "
+            .. "add a method, a header or a longer path to one"):format(b.source, b[1], a[1], a.source, case[4]), message)
           assert.equal("build", where)
         else
           assert.is_nil(message)
@@ -71,7 +71,7 @@ describe("router ties", function()
       list[#list + 1] = extra
       local router, message = routes.new(list)
       assert.is_nil(router)
-      assert.matches('^route "/a" %(late.lua:1%) ties with "/a" %(routes.lua:%d+%)', message)
+      assert.matches('^late.lua:1: route "/a" ties with "/a" %(routes.lua:%d+%)', message)
       list[#list] = nil
     end
   end)

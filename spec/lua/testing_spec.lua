@@ -512,7 +512,7 @@ describe("what is wrong", function()
       g.route "/a" { to = testing.upstream {} }
       g.route "/a" { to = testing.upstream {} }
     end)
-    assert.truthy(message:find("spec/lua/testing_spec.lua:%d+%) ties with"), message)
+    assert.truthy(message:find('^spec/lua/testing_spec.lua:%d+: route "/a" ties with'), message)
     local app = app_to({ body = "after" })
     assert.equal("after", app:get("/").body)
   end)

@@ -24,6 +24,7 @@ describe("wrong usage ends with 2, says why and where help is:", function()
     { "run without a script", { "run" }, "a SCRIPT is expected behind the command" },
     { "routes without a script", { "routes" }, "a SCRIPT is expected behind the command" },
     { "an unknown command", { "frobnicate", "main.lua" }, 'unknown command "frobnicate"' },
+    { "a command that is nearly one", { "statsu" }, 'unknown command "statsu" (did you mean "status"?)' },
     { "an unknown option", { "--verbose" }, 'unknown option "--verbose"' },
     { "an unknown option behind a command", { "check", "-x", "main.lua" }, 'unknown option "-x"' },
     { "an option of the whole behind a command", { "check", "--version" }, 'unknown option "--version"' },
