@@ -26,7 +26,7 @@ function check.describe(value)
   elseif kind == "table" then
     local meta = getmetatable(value)
     if type(meta) == "table" and meta.describe then return meta.describe(value) end
-    return "a table"
+    return not meta and rawget(value, 1) ~= nil and "a list" or "a table"
   end
   return "a " .. kind
 end

@@ -98,7 +98,7 @@ function plugin.plugin(name, config, options)
   local good = schema.read(compiled, config, context)
   if context.wrong then return route.failed end
 
-  local made, middleware = xpcall(found.new, blame.handler, good)
+  local made, middleware = files.watching_globals(name, found.new, good)
   if not made then
     report("new(config) failed: " .. context.scrub(blame.expand(middleware, spec.state.files)))
     return route.failed

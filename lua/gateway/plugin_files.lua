@@ -206,6 +206,27 @@ local function looks_right(result, name, path, report)
   return good
 end
 
+--- Runs a plugin's own function, and warns of the global variables that it sets: all plugins and the script share them, so that two with a
+--- helper of one name would have one helper. A script that watches its globals itself is left alone.
+---@param name string the plugin's
+---@param f function
+---@return boolean good
+---@return any result or what is wrong, by blame.handler
+function files.watching_globals(name, f, ...)
+  if getmetatable(_G) ~= nil then return xpcall(f, blame.handler, ...) end
+  local own = debug.getinfo(f, "S").source
+  setmetatable(_G, { __newindex = function(globals, key, value)
+    rawset(globals, key, value)
+    local info = debug.getinfo(2, "Sl")
+    if not info or info.source ~= own then return end -- a module that it requires may have to
+    spec.warn(("plugin %q sets the global variable %s, which everything here shares: write `local`"):format(name, check.describe(key)),
+      ("%s:%d"):format(own:gsub("^[@=]", ""), info.currentline))
+  end })
+  local good, result = xpcall(f, blame.handler, ...)
+  setmetatable(_G, nil)
+  return good, result
+end
+
 local loaded = {} -- by path: a plugin that is used twice is loaded once
 
 --- Files are read anew: what they made when they were loaded belongs to a gateway that has ended (gateway.testing).
@@ -237,7 +258,7 @@ function files.load(file, name, report)
     report(blame.expand(message, spec.state.files))
     return nil
   end
-  local good, result = xpcall(chunk, blame.handler)
+  local good, result = files.watching_globals(name, chunk)
   if not good then
     report(blame.expand(result, spec.state.files))
     return nil

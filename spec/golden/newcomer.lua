@@ -6,3 +6,4 @@ gateway.route "/address" { to = "http://10.0.0.1:80" }
 gateway.route "/a b" { to = "10.0.0.1:80" }
 gateway.route "/methods" { to = "users", methods = { "get" } }
 gateway.route "/use" { to = "users", use = { gateway.plugin } }
+gateway.route "/plugin" { to = "users", use = { gateway.plugin "global" } }

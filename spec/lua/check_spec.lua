@@ -58,7 +58,7 @@ local cases = {
   { { type = "list" }, { a = 1 }, nil, { "v: expected a list, found a table" } },
   { { type = "map", of = "string" }, { a = "b" }, { a = "b" } },
   { { type = "map", of = "string" }, { a = 1 }, {}, { "v.a: expected a string, found 1" } },
-  { { type = "map" }, { "a" }, nil, { "v: expected a map, found a table" } },
+  { { type = "map" }, { "a" }, nil, { "v: expected a map, found a list" } },
   { { type = "table", fields = { a = "string" } }, { a = "x" }, { a = "x" } },
   { { type = "table", fields = { abc = "string" } }, { abd = "x" }, {}, { 'v: unknown option "abd" (did you mean "abc"?)' } },
   { { type = "table", fields = { a = { type = "table", fields = { b = "integer" } } } }, { a = { b = "x" } }, { a = {} },

@@ -123,7 +123,7 @@ local wrong = {
   { 'gateway.upstream "u" { "http://a/x" }', 'upstream "u": endpoint "http://a/x": expected no path behind the address, found "/x"' },
   { 'gateway.upstream "u" (5)', 'upstream "u": expected a table of endpoints and options, found 5' },
   { 'gateway.upstream "a b" { "a:1" }', "gateway.upstream: expected a name of letters, digits, '_', '-' and '.', found \"a b\"" },
-  { 'gateway.upstream { "a:1" } {}', "gateway.upstream: expected a name of letters, digits, '_', '-' and '.', found a table",
+  { 'gateway.upstream { "a:1" } {}', "gateway.upstream: expected a name of letters, digits, '_', '-' and '.', found a list",
     'upstream "?": expected at least one endpoint such as "127.0.0.1:8080", found none' },
   { U .. 'gateway.upstream "u" { "b:1" }', 'upstream "u" was declared before, at script.lua:1' },
   { 'gateway.upstream "u"', 'upstream "u" was never given its options: write gateway.upstream "u" { "127.0.0.1:8080" }' },
@@ -206,11 +206,6 @@ describe("the library", function()
   it("names what was meant", function()
     assert.equal('script.lua:1: gateway: unknown name "rout" (did you mean "route"?)', raised 'gateway.rout "/a" {}')
   end)
-  for _, name in ipairs { "fetch" } do
-    it("has no " .. name .. " yet, and says so", function()
-      assert.equal(("script.lua:1: gateway.%s is not available in this version"):format(name), raised(("gateway.%s {}"):format(name)))
-    end)
-  end
   it("cannot be changed", function()
     assert.equal("script.lua:1: gateway.x cannot be set", raised "gateway.x = 1")
   end)

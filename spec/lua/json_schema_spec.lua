@@ -150,7 +150,7 @@ describe("a JSON Schema", function()
     { '{"format":"emial"}', '/format: unknown format "emial" (did you mean "email"?)' }, { "5", "the schema: expected a schema, found 5" },
     { '{"then":{}}', '/then: has no meaning without "if"' },
     { '{"anyOf":{}}', "/anyOf: expected a list of at least one item, found a table" },
-    { '{"properties":[1]}', "/properties: expected an object, found a table" }, { '{"not":5}', "/not: expected a schema, found 5" },
+    { '{"properties":[1]}', "/properties: expected an object, found a list" }, { '{"not":5}', "/not: expected a schema, found 5" },
   } do
     it("is refused: " .. case[1], function()
       assert.same({ nil, case[2] }, { json_schema.compile(json.decode(case[1])) })

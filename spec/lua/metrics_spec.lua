@@ -225,7 +225,7 @@ local at_use = {
   { function(_, g) g:set("5", { "x", "y" }) end, 'gauge:set: value: expected a number, found "5"' },
   { function(_, g) g:add(nil, { "x", "y" }) end, "gauge:add: n: expected a number, found nothing" },
   { function(_, g) g:inc(0 / 0, { "x", "y" }) end, "gauge:inc: n: expected a number, found nan" },
-  { function(_, _, h) h:observe({ "x", "y" }) end, "histogram:observe: value: expected a number, found a table" },
+  { function(_, _, h) h:observe({ "x", "y" }) end, "histogram:observe: value: expected a number, found a list" },
   { function(_, _, h) h:observe(0 / 0, { "x", "y" }) end, "histogram:observe: value: expected a number, found nan" },
 }
 

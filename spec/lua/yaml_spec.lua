@@ -129,11 +129,11 @@ routes:
 
   local wrong = {
     { "rotues: []", ':1: unknown name "rotues" (did you mean "routes"?)' },
-    { "- a", ":1: expected a map with names such as upstreams and routes, found a table" },
+    { "- a", ":1: expected a map with names such as upstreams and routes, found a list" },
     { "a: [", nil },
     { "limits: 5", ":1: gateway.limits: expected a table of options, found 5" },
     { "listen: 5", ':1: gateway.listen: expected an address such as "0.0.0.0:8080" or "unix:/run/gateway.sock", found 5' },
-    { "upstreams: [a]", ":1: upstreams: expected a map from names to endpoints, found a table" },
+    { "upstreams: [a]", ":1: upstreams: expected a map from names to endpoints, found a list" },
     { "upstreams:\n  u: { timeouts: { connect: 1 } }",
       ':2: upstream "u": expected at least one endpoint such as "127.0.0.1:8080", found none' },
     { "upstreams:\n  u: [ { adress: a } ]",
