@@ -168,7 +168,8 @@ end
 
 --- Loads a script. Nothing but its own files is read; names are not looked up.
 ---@param path string
----@param options { status: integer? } what the played backends answer with; 200
+---@param options { status: integer?, describe: fun(data: table, chains: table)? } what the played backends answer with (200); and who
+---       looks at what is declared before it is built: what that gives is run.described
 ---@return table? run
 ---@return string problems lines, when there is no run
 function dry_run.load(path, options)
@@ -185,6 +186,7 @@ function dry_run.load(path, options)
     stranger = stranger,
     declared = function(data, chains)
       self.data, self.chains, self.text = data, chains, digest.text(data)
+      self.described = options.describe and options.describe(data, chains)
       data.access_log, data.event_log = nil, nil -- what the gateway says of a request is read from its log: all of it
       for _, one in ipairs(data.routes) do one.access_log = nil end
       self.named = {}

@@ -99,13 +99,13 @@ end
 -- The object that middleware lists hold. `entry` is its state; the rest belongs to this use of it.
 local function made(word, entry, by, by_name, f, good, text)
   local state = spec.state
-  state.limits = state.limits or {}
+  state.limit_uses = state.limit_uses or {}
   local self = setmetatable({
     word = word, shared = entry.index, by = by, by_name = by_name, by_function = f, headers = good.headers or false,
     status = good.status or 429, label = good.name or label_of(state, entry, good.headers), text = text,
-    source = entry.source, index = #state.limits,
+    source = entry.source, index = #state.limit_uses,
   }, Limit)
-  table.insert(state.limits, self)
+  table.insert(state.limit_uses, self)
   return self
 end
 
@@ -232,7 +232,7 @@ end
 --- What the builder needs of the limits that were declared.
 function limit.data()
   local out = {}
-  for i, self in ipairs(spec.state.limits or {}) do
+  for i, self in ipairs(spec.state.limit_uses or {}) do
     out[i] = {
       shared = self.shared, by = self.by, by_name = self.by_name, by_function = self.by_function, headers = self.headers,
       status = self.status, label = self.label,

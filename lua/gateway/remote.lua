@@ -196,8 +196,15 @@ local function staged(result, status)
   return text .. "\n"
 end
 
+local function plan(result, status)
+  if status == 200 then return require "gateway.plan_text"(result) end
+  local out = {}
+  for i, message in ipairs(result.errors or {}) do out[i] = plain(message) end
+  return nil, table.concat(out, "\n")
+end
+
 local render = {
-  status = remote.status, reload = reload, drain = drain, undrain = drain, staged = staged,
+  status = remote.status, reload = reload, drain = drain, undrain = drain, staged = staged, plan = plan,
 }
 remote.add_staged = add_staged
 

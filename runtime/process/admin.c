@@ -271,6 +271,10 @@ static void act(gw_admin_client *c)
         json = gw_drain_json(s, &len);
         answer_made(c, 202, json, len);
         break;
+    case ACT_PLAN:
+        wait_for_answer(c);
+        gw_plan_request(s, c->query, &c->wait);
+        break;
     case ACT_RECENT:
         wait_for_answer(c);
         gw_recents_answer(s, &c->wait);
@@ -351,7 +355,7 @@ static void choose(gw_admin_client *c, const gw_request *r)
         c->allow = resource->method == GW_METHOD_GET ? "GET, HEAD" : "POST";
     } else if (c->action == ACT_DRAIN || c->action == ACT_UNDRAIN) {
         take_endpoint(c, r);
-    } else if (c->action == ACT_RELOAD) {
+    } else if (c->action == ACT_RELOAD || c->action == ACT_PLAN) {
         take_query(c, r->query);
     } else if (c->action == ACT_METRICS) {
         int at = gw_headers_find(&r->headers, GW_SLICE("Accept"), 0);

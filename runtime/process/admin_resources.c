@@ -10,6 +10,7 @@ const gw_admin_resource gw_admin_resources[] = {
     {"/status", GW_METHOD_GET, ACT_STATUS, false},
     {"/metrics", GW_METHOD_GET, ACT_METRICS, false},
     {"/recent", GW_METHOD_GET, ACT_RECENT, false},
+    {"/plan", GW_METHOD_POST, ACT_PLAN, false},
     {"/reload", GW_METHOD_POST, ACT_RELOAD, false},
     {"/shutdown", GW_METHOD_POST, ACT_END, false},
     {"/drain", GW_METHOD_POST, ACT_DRAIN, false},
@@ -31,6 +32,7 @@ const char gw_admin_help[] = "gateway, admin address\n"
                              "POST /reload?share=5%&for=60s&abort_if=errors>1%&min=20&script=PATH&wait=0\n"
                              "                first for some of the clients: 200 put in place, 202 staged, 409 taken back\n"
                              "POST /reload?end=promote|back    ends a staged reload\n"
+                             "POST /plan?script=PATH    what that script would change: 200, or 422 with what is wrong with it\n"
                              "POST /shutdown  ends the gateway in order, as SIGTERM does\n"
                              "POST /drain?upstream=NAME&endpoint=ADDRESS     no new requests for it; those under way finish\n"
                              "POST /undrain?upstream=NAME&endpoint=ADDRESS   it takes requests again\n";

@@ -17,7 +17,8 @@ enum gw_admin_action {
     ACT_DRAIN,
     ACT_UNDRAIN,
     ACT_END,
-    ACT_RECENT
+    ACT_RECENT,
+    ACT_PLAN
 };
 
 typedef struct gw_admin_resource {

@@ -13,6 +13,7 @@ const char gw_main_help[] = "gateway: an API gateway that is scripted in Lua\n"
                             "  gateway new plugin NAME  write a plugin and its test, to begin with\n"
                             "  gateway plugins [NAME]   what plugins there are, or what one of them takes\n"
                             "  gateway types FOLDER     write definitions for your editor\n"
+                            "  gateway plan SCRIPT      tell what a script would change in the running gateway\n"
                             "  gateway reload           have the running gateway load its script anew\n"
                             "  gateway status           what the running gateway is at\n"
                             "  gateway drain            end it in order, or take an endpoint out of rotation\n"
@@ -169,6 +170,22 @@ static const char reload_help[] = "usage: gateway reload [OPTIONS]\n"
                                   "example:\n"
                                   "  gateway reload --share 5% --for 5m --abort-if 'errors>1%' --abort-if 'p99>250ms'\n";
 
+static const char plan_help[] = "usage: gateway plan NEW_SCRIPT [--json] [OPTIONS]\n"
+                                "\n"
+                                "Tells what NEW_SCRIPT would change in the running gateway: routes, upstreams and their\n"
+                                "endpoints, listeners, settings; and, for each of the last requests (of routes with\n"
+                                "record = true, or all by gateway.record { all = true }), its route, what the\n"
+                                "middleware does, its upstream and its status, before and after. The functions really\n"
+                                "run, in a process beside the gateway; nobody is asked, and nothing is swapped. Secrets\n"
+                                "were masked when the requests were recorded: what checks them refuses both times.\n"
+                                "\n"
+                                "  --json               as JSON\n" ASKING "\n"
+                                "exit status: 0, or 1 when NEW_SCRIPT has errors, which are printed, or the gateway\n"
+                                "could not be asked, 2 for wrong usage.\n"
+                                "\n"
+                                "example:\n"
+                                "  gateway plan gateway.new.lua && gateway reload --share 5% --script gateway.new.lua\n";
+
 static const char status_help[] = "usage: gateway status [--json] [OPTIONS]\n"
                                   "\n"
                                   "Prints what the running gateway is at: workers, connections, requests, upstreams\n"
@@ -257,6 +274,8 @@ const gw_command_row gw_commands[] = {
     {"types", "write definitions for your editor", GW_COMMAND_TYPES, types_help, .takes = "FOLDER"},
     {"test", "run tests of plugins and scripts", GW_COMMAND_TEST, test_help, .rest = "PATH"},
     {"new", "write a plugin and its test, to begin with", GW_COMMAND_NEW, new_help, .rest = "plugin", .options = new_options},
+    {"plan", "tell what a script would change, and do nothing", GW_COMMAND_PLAN, plan_help, .takes = "SCRIPT",
+     .options = status_options},
     {"reload", "have the running gateway load its script anew", GW_COMMAND_RELOAD, reload_help, .options = reload_options},
     {"status", "what the running gateway is at", GW_COMMAND_STATUS, status_help, .options = status_options},
     {"drain", "end the gateway in order, or take an endpoint out", GW_COMMAND_DRAIN, drain_help, .options = drain_options},

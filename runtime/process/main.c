@@ -99,6 +99,8 @@ static int in_lua(const char *module, const char *word)
 int main(int argc, char *argv[])
 {
     gw_options options;
+    if (argc == 5 && strcmp(argv[1], GW_PLAN_WORD) == 0)
+        return gw_plan_child(argv[2], argv[3], argv[4]);
     gw_signals_ignore_pipe();
     if (gw_options_parse(argc, argv, &options, stdout, stderr) < 0)
         return GW_EXIT_USAGE;
@@ -122,6 +124,7 @@ int main(int argc, char *argv[])
         return gw_testing_command("gateway.testing_new", options.rest, options.rest_count);
     case GW_COMMAND_RELOAD:
     case GW_COMMAND_STATUS:
+    case GW_COMMAND_PLAN:
     case GW_COMMAND_DRAIN:
         return gw_remote_command(&options);
     case GW_COMMAND_COMPLETION:

@@ -10,6 +10,7 @@
 #define DEFAULT_ADMIN "127.0.0.1:9901"
 #define ANSWER_SECONDS 30.0
 #define RELOAD_SECONDS 700.0 /* a script may ask for 600 s to load in */
+#define PLAN_SECONDS 60.0
 #define TOKEN_MOST 4096
 
 /* The address, or false and why not on stderr. */
@@ -126,7 +127,20 @@ static void add_option(gw_text *t, const char *name, const char *value)
     add_escaped(t, value);
 }
 
-/* The query of a staged reload. The gateway stands in another folder than we, so a path is made a whole one. */
+/* The gateway stands in another folder than we, so a path is made a whole one. */
+static bool add_path(gw_text *t, const char *name, const char *path)
+{
+    char *whole = path ? realpath(path, NULL) : NULL;
+    if (path && !whole) {
+        fprintf(stderr, "gateway: %s: %m\n", path);
+        return false;
+    }
+    add_option(t, name, whole);
+    free(whole);
+    return true;
+}
+
+/* The query of a staged reload. */
 static bool add_staged(gw_text *t, const gw_options *o)
 {
     if (o->promote || o->back)
@@ -139,14 +153,7 @@ static bool add_staged(gw_text *t, const gw_options *o)
     add_option(t, "min", o->least);
     for (int i = 0; i < o->abort_if.count; i++)
         add_option(t, "abort_if", o->abort_if.value[i]);
-    char *path = o->candidate ? realpath(o->candidate, NULL) : NULL;
-    if (o->candidate && !path) {
-        fprintf(stderr, "gateway: --script: %s: %m\n", o->candidate);
-        return false;
-    }
-    add_option(t, "script", path);
-    free(path);
-    return true;
+    return add_path(t, "script", o->candidate);
 }
 
 int gw_remote_command(const gw_options *o)
@@ -178,6 +185,13 @@ int gw_remote_command(const gw_options *o)
             gw_text_lit(&text, "&endpoint=");
             add_escaped(&text, o->endpoint);
         }
+        break;
+    case GW_COMMAND_PLAN:
+        what = "plan";
+        ask.seconds = PLAN_SECONDS;
+        gw_text_lit(&text, "/plan?_=");
+        if (!add_path(&text, "script", o->script))
+            return EXIT_FAILURE;
         break;
     default:
         ask.method = "GET";

@@ -216,6 +216,7 @@ static bool prepare(gw_supervisor *s, uint32_t workers, gw_lines *errors)
     gw_reloads_init(s);
     gw_remaking_init(s);
     gw_staged_init(s);
+    gw_plan_init(s);
     missing = "the log";
     s->log = gw_log_open(STDOUT_FILENO);
     s->ring = s->log ? gw_log_ring_open(s->log, CONTROL_RING_BYTES) : NULL;
@@ -274,7 +275,7 @@ static void clear(gw_supervisor *s)
     gw_watch_free(s->watch);
     gw_admin_free(s->admin);
     gw_prober_free(s->prober);
-    if (s->loop && (!gw_reloads_clear(s) || !gw_remaking_clear(s))) {
+    if (s->loop && (!gw_reloads_clear(s) || !gw_remaking_clear(s) || !gw_plan_clear(s))) {
         /* A script is still being loaded and cannot be stopped: the process ends under it. All lines are written first. */
         gw_log_close(s->span_log);
         gw_log_close(s->access_log);

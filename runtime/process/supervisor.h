@@ -9,6 +9,7 @@
 #include "gateway/prober.h"
 #include "net/resolver.h"
 #include "net/signals.h"
+#include "process/plan.h"
 #include "process/reload.h"
 #include "process/remaking.h"
 #include "process/service.h"
@@ -66,6 +67,7 @@ typedef struct gw_supervisor {
     gw_upgrade upgrade;
     gw_service service;
     gw_staged staged;
+    gw_plan plan;
     uint64_t numbered; /* generations so far, candidates that were taken back included */
     struct gw_watch *watch;
     struct gw_admin *admin;

@@ -20,5 +20,7 @@ GW_API int luaopen_gateway_testing(lua_State *L);
 /* Runs a command that is a module of the library, in a state of its own that is as any Lua's: without cap or budget, and with the functions
  * above at hand. The module gives a function, which gets the words and gives the exit status. */
 int gw_testing_command(const char *module, char *const words[], int count);
+/* The same for one whose function gives text: malloc'ed, in *text. False: what went wrong stands there (NULL: memory is out). */
+bool gw_testing_text(const char *module, const char *const words[], int count, char **text);
 
 #endif

@@ -91,8 +91,9 @@ int luaopen_gateway_testing(lua_State *L)
 
 struct command {
     const char *module;
-    char *const *words;
+    const char *const *words;
     int count, status;
+    char *text; /* malloc'ed: what it gave, when that is text */
 };
 
 static int run(lua_State *L)
@@ -119,13 +120,16 @@ static int run(lua_State *L)
     }
     if (lua_pcall(L, 1, 1, 2) != 0)
         return lua_error(L);
-    c->status = (int)lua_tointeger(L, -1);
+    if (lua_type(L, -1) == LUA_TSTRING)
+        c->text = strdup(lua_tostring(L, -1)); /* nothing raises behind this */
+    else
+        c->status = (int)lua_tointeger(L, -1);
     return 0;
 }
 
 int gw_testing_command(const char *module, char *const words[], int count)
 {
-    struct command c = {.module = module, .words = words, .count = count, .status = EXIT_FAILURE};
+    struct command c = {.module = module, .words = (const char *const *)words, .count = count, .status = EXIT_FAILURE};
     lua_State *L = lua_newstate(allocate, NULL);
     if (!L) {
         fputs("gateway: not enough memory\n", stderr);
@@ -136,8 +140,25 @@ int gw_testing_command(const char *module, char *const words[], int count)
         fprintf(stderr, "gateway: %s\n", problem ? problem : "not enough memory");
         c.status = EXIT_FAILURE;
     }
+    free(c.text);
     lua_close(L);
     if (fflush(stdout) != 0 || ferror(stdout)) /* a full disk or a closed pipe must not look like success */
         c.status = c.status ? c.status : EXIT_FAILURE;
     return c.status;
+}
+
+bool gw_testing_text(const char *module, const char *const words[], int count, char **text)
+{
+    struct command c = {.module = module, .words = words, .count = count};
+    lua_State *L = lua_newstate(allocate, NULL);
+    bool good = L && lua_cpcall(L, run, &c) == 0 && c.text;
+    if (L && !good) {
+        const char *problem = lua_tostring(L, -1);
+        free(c.text);
+        c.text = strdup(problem ? problem : "not enough memory");
+    }
+    if (L)
+        lua_close(L);
+    *text = c.text;
+    return good;
 }

@@ -176,8 +176,8 @@ describe("a staged reload", function()
       peers.eventually(function() return (now(g) or { candidate = { requests = 0 } }).candidate.requests > 20 end, "the staging")
       assert.equal(200, g:admin("/reload?end=back", "POST").status)
       peers.eventually(function() return g:status().generations_draining == 0 end, "the candidate to be freed")
-      local answer = stage(g, { share = "40%", ["for"] = "700ms", abort_if = { "errors>0%", "p99>10s" }, min = 1, file = "own.lua", wait = true },
-        20)
+      local answer = stage(g, { share = "40%", ["for"] = "700ms", abort_if = { "errors>0%", "p99>10s" }, min = 1, file = "own.lua",
+        wait = true }, 20)
       assert.equal(200, answer.status, answer.body)
       assert.equal("promoted", answer.json.staged.last.outcome)
       assert.is_true(answer.json.ok)
@@ -214,7 +214,8 @@ describe("a staged reload", function()
     assert.matches("broken.lua", answer.json.errors[1], 1, true)
     assert.equal(422, stage(g, { share = "5%", file = "missing.lua" }).status)
     for query, words in pairs {
-      ["share=0"] = "share: expected", ["share=200%25"] = "share: expected", ["share=x"] = "share: expected", ["for=5s"] = "share: expected",
+      ["share=0"] = "share: expected", ["share=200%25"] = "share: expected", ["share=x"] = "share: expected",
+      ["for=5s"] = "share: expected",
       ["share=5%25&for=0"] = "for: expected", ["share=5%25&for=5y"] = "for: expected", ["share=5%25&min=0"] = "min: expected",
       ["share=5%25&abort_if=errors"] = "expected a condition", ["share=5%25&frob=1"] = "expected share, for",
       ["share=5%25&abort_if=errors%3Estable%2B5"] = "compared by their share", ["end=never"] = "end: expected promote or back",
@@ -265,10 +266,12 @@ describe("a staged reload", function()
 
   it("shares limits with the stable one, whose settings hold until the end; new upstreams with breakers work", function()
     local with = [[
-gateway.route "/limited" { use = { gateway.rate_limit { name = "l", limit = %d, window = "1h", by = "none" } }, to = gateway.respond(200, "x") }
+local l = gateway.rate_limit { name = "l", limit = %d, window = "1h", by = "none" }
+gateway.route "/limited" { use = { l }, to = gateway.respond(200, "x") }
 ]]
     local g = start { script = STABLE .. with:format(5), own = GOOD .. with:format(100) .. [[
-gateway.route "/fresh" { to = gateway.upstream "fresh" { "${backend1}", breaker = { failures = 2, open_for = 60 }, concurrency = 5 } }
+local fresh = gateway.upstream "fresh" { "${backend1}", breaker = { failures = 2, open_for = 60 }, concurrency = 5 }
+gateway.route "/fresh" { to = fresh }
 ]] }
     local answer = stage(g, { share = "50%", ["for"] = "60s", file = "own.lua" })
     assert.equal(202, answer.status, answer.body)
@@ -295,7 +298,8 @@ gateway.route "/fresh" { to = gateway.upstream "fresh" { "${backend1}", breaker 
 
   it("runs scripts of both, with their timers", function()
     local lua = [[
-gateway.route "/lua" { use = { function(request, next) local r = next() r.headers["X-By"] = "%s" return r end }, to = gateway.respond(200, "x") }
+local function by(request, next) local r = next() r.headers["X-By"] = "%s" return r end
+gateway.route "/lua" { use = { by }, to = gateway.respond(200, "x") }
 gateway.every(0.05, function() gateway.log.info("tick", { by = "%s" }) end)
 ]]
     local g = start { script = STABLE .. lua:format("stable", "stable"), own = GOOD .. lua:format("candidate", "candidate") }
@@ -360,7 +364,7 @@ describe("gateway reload --share", function()
         ask(g, n, conn)
       end
       conn:close()
-      local code, out, err = ended()
+      local code, out, err, _ = ended()
       assert.equal(1, code)
       assert.equal("", out)
       assert.matches("^generation 2 was taken back: errors>1%%: the candidate's is 100%%\n", err)
@@ -376,17 +380,17 @@ describe("gateway reload --share", function()
       code, out = run(g, "--promote")()
       assert.equal(0, code)
       assert.matches("^generation 4 was put in place: by hand\n", out)
-      code, out, err = run(g, "--back")()
+      code, _, err = run(g, "--back")()
       assert.equal(1, code)
       assert.equal("no reload is staged\n", err)
-      code, out, err = run(g, "--share=5%", "--script", g.dir .. "/broken.lua")()
+      code, _, err = run(g, "--share=5%", "--script", g.dir .. "/broken.lua")()
       assert.equal(1, code)
       assert.matches("broken.lua:1: ", err, 1, true)
       assert.matches("reload refused: generation 4 goes on", err, 1, true)
-      code, out, err = run(g, "--share=5%", "--script", g.dir .. "/not-there.lua")()
+      code, _, err = run(g, "--share=5%", "--script", g.dir .. "/not-there.lua")()
       assert.equal(1, code)
       assert.matches("No such file", err, 1, true)
-      code, out, err = run(g, "--for=5s")()
+      code, _, err = run(g, "--for=5s")()
       assert.equal(2, code)
       assert.matches("--share is expected", err, 1, true)
       assert.equal(2, (run(g, "--back", "--share=5%")()))

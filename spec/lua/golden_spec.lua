@@ -117,6 +117,7 @@ local elsewhere = {
   boot = "spec/script/load_spec.lua", ffi = "the build", digest = "spec/script/load_spec.lua", types = "spec/lua/types_spec.lua",
   plugin_docs = "spec/process/command_spec.lua", json_schema = "spec/lua/json_schema_spec.lua",
   explain = "spec/process/explain_spec.lua", explain_text = "spec/process/explain_spec.lua", dry_run = "spec/process/explain_spec.lua",
+  plan = "spec/e2e/plan_spec.lua", plan_run = "spec/e2e/plan_spec.lua", plan_text = "spec/e2e/plan_spec.lua",
 }
 
 -- What cannot be brought about here.

@@ -88,6 +88,16 @@ describe("limits in a route", function()
     return spec, chains
   end
 
+  it("stand beside gateway.limits, in any order", function()
+    for _, text in ipairs { "gateway.limits { headers = 50 } gateway.use { r }", "gateway.use { r } gateway.limits { headers = 50 }" } do
+      local spec = routes("local r = gateway.rate_limit { rate = 1 } " .. text .. ' gateway.route "/" { to = gateway.respond(200) }')
+      assert.equal(1, #spec.limits_used)
+      assert.equal(50, spec.limits.headers)
+      assert.is_nil(spec.limits[1])
+      assert.same({ 0 }, spec.routes[1].limits)
+    end
+  end)
+
   it("are C's before the first function, steps of the chain behind it", function()
     local spec, chains = routes [[
       local function f(request, next) return next() end
