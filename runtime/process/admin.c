@@ -6,6 +6,7 @@
 #include "http/url.h"
 #include "net/stream.h"
 #include "process/admin_resources.h"
+#include "process/dashboard.h"
 #include "process/events.h"
 #include "process/metrics.h"
 #include "process/recents.h"
@@ -233,6 +234,13 @@ static void act(gw_admin_client *c)
     switch (c->action) {
     case ACT_ERROR:
         answer_word(c, c->status, "error", c->reason);
+        break;
+    case ACT_PAGE: /* it has no secrets: it asks for the token itself, and sends it along with what it asks for */
+        c->fields = gw_dashboard_fields();
+        if (c->fields)
+            answer(c, 200, "text/html; charset=utf-8", gw_dashboard_page, gw_dashboard_page_len);
+        else
+            answer_word(c, 503, "error", "no digests for the page's policy");
         break;
     case ACT_HELP:
         answer(c, 200, "text/plain; charset=utf-8", gw_admin_help, strlen(gw_admin_help));

@@ -1,7 +1,7 @@
 #include "process/admin_resources.h"
 
 const gw_admin_resource gw_admin_resources[] = {
-    {"/", GW_METHOD_GET, ACT_HELP, false},
+    {"/", GW_METHOD_GET, ACT_PAGE, true},
     {"/help", GW_METHOD_GET, ACT_HELP, false},
     {"/snapshot", GW_METHOD_GET, ACT_SNAPSHOT, false},
     {"/events", GW_METHOD_GET, ACT_EVENTS, false},
@@ -20,6 +20,7 @@ const size_t gw_admin_resource_count = GW_COUNT(gw_admin_resources);
 
 const char gw_admin_help[] = "gateway, admin address\n"
                              "\n"
+                             "GET  /          the dashboard, for browsers\n"
                              "GET  /help      this\n"
                              "GET  /healthz   200 while the process is alive\n"
                              "GET  /readyz    200 while it takes connections, 503 while it drains\n"

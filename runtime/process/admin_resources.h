@@ -6,6 +6,7 @@
 
 enum gw_admin_action {
     ACT_ERROR,
+    ACT_PAGE,
     ACT_HELP,
     ACT_SNAPSHOT,
     ACT_EVENTS,

@@ -96,8 +96,8 @@ describe("admin with a token:", function()
     end)
   end)
 
-  it("probes need none; everything else does, also what is not there", function()
-    for path, status in pairs { ["/healthz"] = 200, ["/readyz"] = 200, ["/"] = 401, ["/metrics"] = 401, ["/nothing"] = 401 } do
+  it("probes and the empty page need none; everything else does, also what is not there", function()
+    for path, status in pairs { ["/healthz"] = 200, ["/readyz"] = 200, ["/"] = 200, ["/help"] = 401, ["/metrics"] = 401, ["/nothing"] = 401 } do
       assert.equal(status, ask(g, { path = path, host = "a" }).status, path)
     end
     for _, path in ipairs { "/reload", "/drain?upstream=a&endpoint=b", "/undrain" } do

@@ -385,6 +385,7 @@ describe("/events and", function()
         assert.equal(401, peers.ask(g.vars.admin, { path = path, host = "127.0.0.1" }).status)
         assert.equal(401, peers.ask(g.vars.admin, { path = path .. "?token=first-token-of-some-length", host = "127.0.0.1" }).status)
       end
+      assert.equal(200, peers.ask(g.vars.admin, { path = "/", host = "127.0.0.1" }).status) -- the page asks for it
       local reader = events.open(g.vars.admin, first)
       reader:snapshot()
       g.vars.token = "second-token-of-some-length"

@@ -88,8 +88,8 @@ describe("the admin address", function()
       assert.truthy(all:find("\r\n\r\n$"), all)
     end)
 
-    it("GET /, listing the rest", function()
-      local all = raw(get "/")
+    it("GET /help, listing the rest", function()
+      local all = raw(get "/help")
       local paths = { "/healthz", "/readyz", "/status", "/reload", "/drain", "/undrain" }
       for _, path in ipairs(paths) do assert.truthy(all:find(path, 1, true), path) end
     end)

@@ -9,7 +9,7 @@ build_packages="gcc libc6-dev cmake ninja-build pkg-config
     libluajit-5.1-dev libev-dev libhttp-parser-dev libyaml-dev libc-ares-dev
     libssl-dev libcrypt-dev libpcre2-dev"
 test_packages="luajit lua-busted lua-filesystem lua-cjson lua-socket lua-check clang-format
-    prometheus dpkg-dev file"
+    prometheus chromium chromium-driver dpkg-dev file"
 
 wanted=""
 for set in "$@"; do
