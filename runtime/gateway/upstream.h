@@ -25,8 +25,8 @@
 typedef struct gw_endpoint_worker {   /* one worker's share of an endpoint; only that worker touches it */
     gw_list idle;                     /* idle connections, newest first */
     uint32_t connections, idle_count; /* idle and busy; idle. Written by the worker, read by scrapes (relaxed) */
-    uint32_t uses; /* connections, idle and busy, and exchanges that name the endpoint: it stays while there are any */
-    bool dropped;  /* no generation names the endpoint any more: close what becomes idle */
+    uint32_t uses;          /* connections, idle and busy, and exchanges that name the endpoint: it stays while there are any */
+    bool dropped;           /* no generation names the endpoint any more: close what becomes idle */
     uint64_t tries, failed; /* begun; that failed, or were answered with 500 and above. Read as `connections` */
 } __attribute__((aligned(GW_CACHE_LINE))) gw_endpoint_worker;
 
