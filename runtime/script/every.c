@@ -148,6 +148,8 @@ void gw_script_begin(void *script, gw_engine *e)
     if (s->job_count == 0)
         return;
     s->engine = e;
+    if (!s->L) /* a request came before this, and ran away: the state that takes its place begins */
+        return;
     s->jobs_lost.lost = on_lost;
     gw_guard_add_loser(s, &s->jobs_lost);
     for (uint32_t i = 0; i < s->job_count; i++) {

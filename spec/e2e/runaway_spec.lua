@@ -184,6 +184,32 @@ describe("a script that runs away:", function()
     end, { seconds = 40 })
   end)
 
+  it("may come between a reload and the beginning of its timers", function()
+    local script = [[${prelude}
+      gateway.script { cpu = "20ms" }
+      for _ = 1, 20 do gateway.every(0.001, function() gateway.sleep(0.001) end, { each_worker = true, at_once = true }) end
+      gateway.route "/" { to = function() while true do end end }
+    ]]
+    start { script = script }
+    peers.run(function()
+      local stop
+      local running = {}
+      for i = 1, 4 do
+        running[i] = function()
+          while not stop do
+            local status = peers.ask(g.port, "/", { wait = 20 }).status
+            assert.is_true(status == 500 or status == 503, status)
+          end
+        end
+      end
+      running[#running + 1] = function()
+        for _ = 1, 20 do assert.equal(200, g:reload(20).status) end
+        stop = true
+      end
+      peers.all(running, 60)
+    end, { seconds = 70 })
+  end)
+
   it("cannot be replaced by a script that has changed: 503 until it is loaded", function()
     start {}
     peers.run(function()
