@@ -5,6 +5,7 @@
 --     local key, where = place:find(request)   -- nil: none, or two of them
 --     place:hide(request, where)
 
+local C = require "gateway.ffi"
 local check = require "gateway.check"
 local headers = require "gateway.headers"
 
@@ -141,6 +142,17 @@ function credentials.consumer_field()
   return credentials.header_field("X-Consumer", "tells the backend who it is; what clients send of it is taken away. false: not told")
 end
 
+--- Sets a field of the request that clients cannot send for themselves (nil: takes it away): not under that name, and not under one that is
+--- the same to backends which make variables of names, where X_Consumer and X-Consumer are both HTTP_X_CONSUMER.
+---@param request gateway.Request
+---@param name string
+---@param value string|string[]|nil
+function credentials.vouch(request, name, value)
+  local fields = request.headers
+  C.gw_lua_header_remove_alike(fields[1], name, #name)
+  if value ~= nil then fields[name] = value end
+end
+
 --- Tells who it is: request.ctx.consumer, the access log, and the backend by a header, which no client can send for itself.
 ---@param request gateway.Request
 ---@param consumer string? nil: nobody
@@ -150,7 +162,7 @@ function credentials.identify(request, consumer, header)
     request.ctx.consumer = consumer
     request.log.consumer = consumer
   end
-  if header and (consumer or request.headers[header]) then request.headers[header] = consumer end
+  if header then credentials.vouch(request, header, consumer) end
 end
 
 --- Text inside of a quoted-string (RFC 9110 section 5.6.4).

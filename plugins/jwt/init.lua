@@ -58,7 +58,7 @@ local schema = {
       },
     },
   },
-  jwks_url = { type = "url", description = "where the issuer publishes its keys (a JSON Web Key Set)" },
+  jwks_url = { type = "url", check = check.fetchable, description = "where the issuer publishes its keys (a JSON Web Key Set)" },
   jwks_ttl = { type = "duration", min = 1, default = "10m", description = "how long they are good before they are fetched again" },
   jwks_stale = {
     type = "duration", min = 0, default = "1h", description = "how much longer they are good while they cannot be fetched",
@@ -273,7 +273,7 @@ return {
     local function identify(request, claims)
       for _, one in ipairs(told) do
         local text = claims and header_text(claim_of(claims, one.claim)) or nil
-        if text or request.headers[one.header] then request.headers[one.header] = text end
+        credentials.vouch(request, one.header, text)
       end
       local consumer = claims and header_text(claim_of(claims, config.consumer_claim)) or nil
       credentials.identify(request, consumer, config.consumer_header)

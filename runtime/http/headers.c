@@ -218,6 +218,41 @@ int gw_headers_remove(gw_headers *h, gw_slice name)
     return removed;
 }
 
+static char dashed(char c)
+{
+    return c == '_' ? '-' : c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
+static bool alike(gw_slice a, gw_slice b)
+{
+    if (a.len != b.len)
+        return false;
+    for (size_t i = 0; i < a.len; i++)
+        if (dashed(a.ptr[i]) != dashed(b.ptr[i]))
+            return false;
+    return true;
+}
+
+int gw_headers_remove_alike(gw_headers *h, gw_slice name)
+{
+    uint32_t to = 0;
+    int removed = 0;
+    for (uint32_t i = 0; i < h->count; i++) {
+        const gw_header *f = &h->item[i];
+        if (alike(f->name, name)) {
+            if (f->id != GW_H_OTHER) /* the others of that id go as well */
+                h->present &= ~(1ULL << f->id);
+            removed++;
+            continue;
+        }
+        if (to != i)
+            h->item[to] = *f;
+        to++;
+    }
+    h->count = to;
+    return removed;
+}
+
 bool gw_header_is_hop_by_hop(const gw_header *h)
 {
     const uint64_t hop_by_hop = 1ULL << GW_H_CONNECTION | 1ULL << GW_H_KEEP_ALIVE | 1ULL << GW_H_PROXY_CONNECTION |

@@ -87,6 +87,8 @@ int gw_headers_add(gw_headers *h, gw_slice name, gw_slice value);
 int gw_headers_set(gw_headers *h, gw_slice name, gw_slice value);
 /* Removes all of that name; how many there were. */
 int gw_headers_remove(gw_headers *h, gw_slice name);
+/* Removes all whose name is that one, or is for backends that make variables of names (CGI, WSGI): '_' counts as '-'. How many. */
+int gw_headers_remove_alike(gw_headers *h, gw_slice name);
 
 /* Fields that never travel on: hop-by-hop by RFC 9110 section 7.6.1 or nominated by Connection. */
 bool gw_header_is_hop_by_hop(const gw_header *h);

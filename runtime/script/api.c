@@ -158,6 +158,14 @@ int gw_lua_header_remove(gw_lua_view *view, int side, const char *name, size_t l
     }
 }
 
+int gw_lua_header_remove_alike(gw_lua_view *view, const char *name, size_t len)
+{
+    int status = gw_lua_header_remove(view, GW_LUA_REQUEST, name, len); /* whether it may be */
+    if (status == GW_OK)
+        gw_headers_remove_alike(side_of(view, GW_LUA_REQUEST), gw_slice_of(name, len));
+    return status;
+}
+
 /* ---- the request ---- */
 
 int gw_lua_cookie(gw_lua_view *view, const char *name, size_t len)

@@ -65,6 +65,8 @@ GW_API int gw_lua_header_at(gw_lua_view *view, int side, int at);
 GW_API int gw_lua_header_set(gw_lua_view *view, int side, const char *name, size_t name_len, const char *value, size_t value_len);
 GW_API int gw_lua_header_add(gw_lua_view *view, int side, const char *name, size_t name_len, const char *value, size_t value_len);
 GW_API int gw_lua_header_remove(gw_lua_view *view, int side, const char *name, size_t len);
+/* The same of the request, and of names that are the same to backends for which '_' is '-'. */
+GW_API int gw_lua_header_remove_alike(gw_lua_view *view, const char *name, size_t len);
 
 /* ---- the request ---- */
 GW_API int gw_lua_cookie(gw_lua_view *view, const char *name, size_t len);     /* 1: value in out; 0: absent */
