@@ -92,10 +92,11 @@ function encode(value, depth, out)
   elseif kind == "number" then
     if value ~= value or math.abs(value) == math.huge then
       out[#out + 1] = "null" -- JSON has no such numbers
-    elseif value % 1 == 0 and math.abs(value) < 1e15 then
+    elseif value % 1 == 0 and math.abs(value) <= 2 ^ 53 then
       out[#out + 1] = ("%d"):format(value)
     else
-      out[#out + 1] = ("%.14g"):format(value)
+      local text = ("%.14g"):format(value)
+      out[#out + 1] = tonumber(text) == value and text or ("%.17g"):format(value) -- reads as the same number again
     end
   elseif kind == "boolean" then
     out[#out + 1] = value and "true" or "false"

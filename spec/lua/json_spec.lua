@@ -36,4 +36,11 @@ describe("json", function()
     loop.a = loop
     assert.has_error(function() json.encode(loop) end, "JSON: the table is nested more than 64 deep, or contains itself")
   end)
+  it("writes numbers so that they read as the same again", function()
+    for _, n in ipairs { 123456789012345678, 9007199254740991, -9007199254740991, 1234567890123456, 0.1 + 0.2, 1 / 3, 1e300, 5e-324, 0.1,
+      2 ^ 63, -1e22 } do
+      assert.equal(n, json.decode(json.encode(n)))
+    end
+    assert.same({ "1234567890123456", "0.1", "1e+300" }, { json.encode(1234567890123456), json.encode(0.1), json.encode(1e300) })
+  end)
 end)
