@@ -16,6 +16,19 @@ local LOOK_FIRST, LOOK_MOST = 0.001, 0.05
 local KEYS_MOST = 10000
 
 local flights, count = {}, 0
+local swept = -math.huge
+
+-- Flights that were ended on the way, and could tell nobody: who would ask under their keys again may never come.
+local function sweep(now)
+  if now - swept < 1 then return end
+  swept = now
+  for key, flight in pairs(flights) do
+    if now > flight.deadline then
+      flights[key] = nil
+      count = count - 1
+    end
+  end
+end
 
 local function run(flight, key, f)
   return function()
@@ -51,6 +64,7 @@ function single_flight.single_flight(key, f, options)
     flights[key], count, flight = nil, count - 1, nil
   end
   if not flight then
+    if count >= KEYS_MOST then sweep(now) end
     if count >= KEYS_MOST then return nil, "too much runs already" end
     flight = { deadline = now + seconds + MARGIN }
     local started, problem = spawn.spawn(run(flight, key, f), { timeout = seconds })

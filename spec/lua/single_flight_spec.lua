@@ -66,4 +66,15 @@ describe("single_flight", function()
     local response = app:get "/a"
     assert.same({ 504, "not today" }, { response.status, response.body })
   end)
+  it("is not worn out by keys that nobody asks for again", function()
+    start(function(gateway) gateway.sleep(100) return 1 end, { timeout = 1 })
+    for round = 1, 11 do
+      local pending = {}
+      for i = 1, 1000 do pending[i] = app:start { path = ("/%d-%d"):format(round, i) } end
+      app.clock:advance(1.5)
+      for i = 1, 1000 do pending[i]:abort() end
+      app.clock:advance(2)
+    end
+    assert.equal(11000, calls)
+  end)
 end)
