@@ -3,12 +3,7 @@
 
 local check = require "gateway.check"
 local gateway = require "gateway"
-
--- Fields that a fetch writes itself, and conditions of the way to here.
-local left_out = {
-  connection = true, ["content-length"] = true, expect = true, ["http2-settings"] = true, ["keep-alive"] = true,
-  ["proxy-connection"] = true, te = true, trailer = true, ["transfer-encoding"] = true, upgrade = true,
-}
+local left_out = require("gateway.headers").not_fetched
 
 return {
   name = "mirror",
@@ -85,8 +80,10 @@ return {
     local function send(copy)
       under_way = under_way + 1
       local started = gateway.spawn(function()
-        local response, problem = gateway.fetch(to, copy)
+        -- What a client sent may be none that can be sent again: whatever comes of it, it is not under way any more.
+        local good, response, problem = pcall(gateway.fetch, to, copy)
         under_way = under_way - 1
+        if not good then response, problem = nil, response end
         counted:inc(1, { name, response and "sent" or "failed" })
         if not response then gateway.log.debug("a mirrored request failed", { upstream = name, error = problem }) end
       end, { timeout = config.timeout + 5 })

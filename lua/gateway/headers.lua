@@ -12,6 +12,10 @@ headers.reserved = {
   te = true, trailer = true, upgrade = true, ["http2-settings"] = true,
 }
 
+-- And what gateway.fetch does not take: a copy of a message's fields has to go without them.
+headers.not_fetched = { expect = true, ["proxy-authorization"] = true, ["proxy-authenticate"] = true }
+for name in pairs(headers.reserved) do headers.not_fetched[name] = true end
+
 -- Lower-case names of what was met before: scripts use few names, so lower() is paid once each. Bounded, for names made at run time.
 local lower_of, lower_count = {}, 0
 local function lower(name)

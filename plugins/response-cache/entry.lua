@@ -8,6 +8,7 @@
 -- LIFETIME, and stale it will do for REVALIDATE more while it is fetched anew, for ERROR more when the backend fails. STRICT: 1 when it may
 -- not be used stale.
 
+local reserved = require("gateway.headers").reserved
 local rules = require "response-cache.rules"
 
 local entry = {}
@@ -25,9 +26,8 @@ local entry = {}
 
 -- Fields that belong to one connection or one client, and those that are written anew each time.
 local left_out = {
-  ["set-cookie"] = true, age = true, ["content-length"] = true, ["transfer-encoding"] = true, connection = true, ["keep-alive"] = true,
-  ["proxy-authenticate"] = true, ["proxy-authentication-info"] = true, ["proxy-connection"] = true, te = true, trailer = true,
-  upgrade = true, ["x-cache"] = true, ["x-request-id"] = true,
+  ["set-cookie"] = true, age = true, ["proxy-authenticate"] = true, ["proxy-authentication-info"] = true, ["x-cache"] = true,
+  ["x-request-id"] = true,
 }
 
 --- The fields of a response that are kept: not those of one connection or client, nor what no-cache="..." and private="..." name.
@@ -45,7 +45,7 @@ function entry.fields(headers, directives)
   local out = {}
   for name, value in headers:each() do
     local lower = name:lower()
-    if not left_out[lower] and not named[lower] then out[#out + 1] = { name, value } end
+    if not left_out[lower] and not reserved[lower] and not named[lower] then out[#out + 1] = { name, value } end
   end
   return out
 end

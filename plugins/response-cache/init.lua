@@ -3,6 +3,7 @@
 local entry = require "response-cache.entry"
 local gateway = require "gateway"
 local rules = require "response-cache.rules"
+local not_fetched = require("gateway.headers").not_fetched
 local spec = require "gateway.spec"
 
 local CHECK_EACH = 0.005 -- seconds between looks of who waits for another's answer, growing to:
@@ -34,11 +35,18 @@ local function key_of(request, config)
   return #key <= KEY_MOST and key or config._prefix .. gateway.crypto.sha256(key)
 end
 
+-- What differs by consumer (request.ctx.consumer, of a plugin that authenticates in front of this one) is told apart as if Vary named this.
+local CONSUMER = ":consumer"
+
 -- The key of the response that was chosen by these fields of the request.
-local function variant_key(key, id, names, headers)
+local function variant_key(key, id, names, headers, consumer)
   local parts = { key, id }
   for _, name in ipairs(names) do
-    parts[#parts + 1] = (headers[name] or ""):gsub("%s+", " ")
+    if name == CONSUMER then
+      parts[#parts + 1] = consumer and "c" .. consumer or ""
+    else
+      parts[#parts + 1] = (headers[name] or ""):gsub("%s+", " ")
+    end
   end
   local text = table.concat(parts, "\0")
   return #text <= 4 * KEY_MOST and text or key .. "\0" .. id .. "\0" .. gateway.crypto.sha256(text)
@@ -51,35 +59,42 @@ local function names_of(text)
   return id, out
 end
 
+local function by_consumer(names) return names[#names] == CONSUMER end
+
 -- What is stored for a request: an entry and its key, or nil; "P" when the last answer could not be stored.
-local function look(config, key, headers)
+local function look(config, want)
+  local key, headers, consumer = want.key, want.headers, want.consumer
   local text = config._store:get(key)
   if text == nil then return nil, key end
   if text == "P" then return "P", key end
   if text:byte() == 86 then -- V
     local id, names = names_of(text)
-    key = variant_key(key, id, names, headers)
+    if consumer and not by_consumer(names) then return nil, key end -- it is nobody's: not for somebody
+    key = variant_key(key, id, names, headers, consumer)
     text = config._store:get(key)
     if text == nil then return nil, key end
+  elseif consumer then
+    return nil, key
   end
   return entry.decode(text), key
 end
 
 -- ---- storing ----
 
-local function store(config, key, vary, headers, e)
-  local seconds = entry.useful_for(e, config)
+local function store(config, want, vary, e)
+  local key, seconds = want.key, entry.useful_for(e, config)
   if seconds <= 0 then return false end
+  local there = config._store:get(key)
+  local id, names
+  if there and there:byte() == 86 then id, names = names_of(there) end
+  if want.consumer or names and by_consumer(names) then vary[#vary + 1] = CONSUMER end
   if #vary > 0 then
-    local there = config._store:get(key)
-    local id, names
-    if there and there:byte() == 86 then id, names = names_of(there) end
     if not id or table.concat(names, " ") ~= table.concat(vary, " ") then
       id = ("%d-%.6f"):format(config._store:incr(config._prefix .. "\0ids", 1, 0) or 0, e.stored)
       names = vary
     end
     config._store:set(key, "V " .. id .. " " .. table.concat(names, " "), math.max(seconds, config.keep))
-    key = variant_key(key, id, names, headers)
+    key = variant_key(key, id, names, want.headers, want.consumer)
   end
   return config._store:set(key, entry.encode(e), seconds) == true
 end
@@ -94,7 +109,8 @@ local function snapshot(headers)
   return out
 end
 
--- Keeps what a backend has answered, if that may be and is short enough. `want`: { headers =, authorized =, key = } of the request.
+-- Keeps what a backend has answered, if that may be and is short enough. `want`: { headers =, authorized =, key =, consumer = }
+-- of the request.
 local function keep(config, want, response)
   local e = entry.judge(response.status, response.headers, config, want.authorized, gateway.now())
   local vary = e and rules.vary(response.headers.vary)
@@ -107,7 +123,7 @@ local function keep(config, want, response)
   if type(body) ~= "string" then body = response:body(config.max_body) end -- fetched ones have it already
   if not body or #body > config.max_body then return nil end
   e.body = body
-  return store(config, want.key, vary, want.headers, e) and e or nil
+  return store(config, want, vary, e) and e or nil
 end
 
 -- What a backend's 304 says of what is stored: its fields replace the stored ones (RFC 9111 section 4.3.4).
@@ -155,7 +171,9 @@ end
 
 -- ---- one flight for the same key ----
 
-local function lease_key(key) return "L\0" .. key end
+local function lease_key(want)
+  return "L\0" .. want.key .. (want.consumer and "\0c" .. want.consumer or "")
+end
 
 -- Waits until whoever asks the backend has stored an answer; nil: there is none to wait for any more.
 local function await(config, want)
@@ -163,10 +181,10 @@ local function await(config, want)
   while gateway.now() < deadline do
     if not gateway.sleep(pause) then return nil end
     pause = math.min(pause * 1.5, CHECK_MOST)
-    local e = look(config, want.key, want.headers)
+    local e = look(config, want)
     if e == "P" then return nil end
     if e and entry.age(e, gateway.now()) < e.lifetime then return e end
-    if config._store:get(lease_key(want.key)) == nil then return nil end
+    if config._store:get(lease_key(want)) == nil then return nil end
   end
   return nil
 end
@@ -186,6 +204,8 @@ local function ask(config, request, next, want, stored_key, e)
   want.headers = snapshot(request.headers)
   set_conditions(request.headers, e)
   local response = next()
+  -- Who is known only behind this got an answer for somebody: the same as with Authorization.
+  if request.ctx.consumer ~= nil and not want.consumer then want.authorized = true end
   if e and response.status == 304 then return answer(config, want, confirm(config, want, stored_key, e, response), "REVALIDATED") end
   if e and failed[response.status] and entry.age(e, gateway.now()) < e.lifetime + e.error then
     return answer(config, want, e, "STALE")
@@ -198,28 +218,22 @@ end
 
 -- Asks while others wait. However this request ends, they do not wait for it any longer.
 local function ask_alone(config, request, next, want, stored_key, e, token)
-  local key = lease_key(want.key)
+  local key = lease_key(want)
   request:finally(function() config._store:unlock(key, token) end)
   local response = ask(config, request, next, want, stored_key, e)
   config._store:unlock(key, token)
   return response
 end
 
--- Fields that a fetch writes itself.
-local framing = {
-  "connection", "content-length", "expect", "http2-settings", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding",
-  "upgrade",
-}
-
 -- Fetches anew what is sent stale meanwhile. False: it cannot be done from here.
 local function refresh(config, request, want, stored_key, e, token)
   local to = config._upstreams[request.upstream or ""]
   if not to or not can_fetch then return false end
   local headers = snapshot(request.headers)
-  for _, name in ipairs(framing) do headers[name] = nil end
+  for name in pairs(not_fetched) do headers[name] = nil end
   headers["x-forwarded-for"], headers["x-forwarded-proto"], headers["x-forwarded-host"] =
     request.client_ip, request.scheme, request.headers.host
-  local later = { key = want.key, headers = snapshot(request.headers), authorized = want.authorized }
+  local later = { key = want.key, headers = snapshot(request.headers), authorized = want.authorized, consumer = want.consumer }
   headers["if-none-match"], headers["if-modified-since"] = entry.field(e, "etag"), entry.field(e, "last-modified")
   local target = request.path .. (request.query ~= "" and "?" .. request.query or "")
   return gateway.spawn(function()
@@ -228,14 +242,20 @@ local function refresh(config, request, want, stored_key, e, token)
     if response then
       if response.status == 304 then confirm(config, later, stored_key, e, response) else keep(config, later, response) end
     end
-    config._store:unlock(lease_key(later.key), token)
+    config._store:unlock(lease_key(later), token)
   end)
 end
 
 -- ---- a request ----
 
+-- With these, some backends answer another question than the one that the key is made of.
+local overrides = { "x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url", "upgrade" }
+
 local function bypasses(request, cc, config)
   local headers = request.headers
+  for i = 1, #overrides do
+    if headers[overrides[i]] then return true end
+  end
   if headers.range or headers["if-match"] or headers["if-unmodified-since"] or headers["if-range"] then return true end
   if headers["content-length"] and headers["content-length"] ~= "0" or headers["transfer-encoding"] then return true end
   if cc["no-store"] then return true end
@@ -252,11 +272,12 @@ local function serve(config, request, next)
     cc = { ["no-cache"] = true }
   end
   if bypasses(request, cc, config) then return passed(config, next(), "BYPASS") end
+  local consumer = request.ctx.consumer
   local want = {
-    key = key_of(request, config), headers = headers, none_match = headers["if-none-match"],
-    modified_since = headers["if-modified-since"], authorized = headers.authorization ~= nil,
+    key = key_of(request, config), consumer = consumer ~= nil and tostring(consumer) or nil, headers = headers,
+    none_match = headers["if-none-match"], modified_since = headers["if-modified-since"], authorized = headers.authorization ~= nil,
   }
-  local e, stored_key = look(config, want.key, headers)
+  local e, stored_key = look(config, want)
   local alone = e == "P" -- the last answer could not be stored: nobody waits for the next one
   if alone then e = nil end
   if e then
@@ -265,18 +286,18 @@ local function serve(config, request, next)
       return answer(config, want, e, age < e.lifetime and "HIT" or "STALE")
     end
     if not cc["no-cache"] and cc["max-age"] == nil and cc["min-fresh"] == nil and age < e.lifetime + e.revalidate then
-      local token = config._store:lock(lease_key(want.key), math.max(config.wait, 1) * 2)
+      local token = config._store:lock(lease_key(want), math.max(config.wait, 1) * 2)
       -- Where it goes may be known to the route's function only: then this request asks itself; the others take the stale one meanwhile.
       if token and not refresh(config, request, want, stored_key, e, token) then
         if request.method == "GET" then return ask_alone(config, request, next, want, stored_key, e, token) end
-        config._store:unlock(lease_key(want.key), token)
+        config._store:unlock(lease_key(want), token)
       end
       return answer(config, want, e, "STALE")
     end
   end
   if cc["only-if-cached"] then return gateway.respond(504, { error = "nothing is stored for this" }) end
   if alone or config.wait == 0 or request.method ~= "GET" then return ask(config, request, next, want, stored_key, e) end
-  local token = config._store:lock(lease_key(want.key), config.wait)
+  local token = config._store:lock(lease_key(want), config.wait)
   if token then return ask_alone(config, request, next, want, stored_key, e, token) end
   if not cc["no-cache"] then
     local theirs = await(config, want)

@@ -85,4 +85,20 @@ describe("mirror", function()
     app.clock:advance(1)
     assert.equal(4, #shadow.requests)
   end)
+  it("is not worn out by requests that cannot be sent again", function()
+    start { in_flight = 3 }
+    for _ = 1, 10 do
+      assert.equal("real", app:request({ headers = { ["Proxy-Authorization"] = "x", ["Proxy-Authenticate"] = "y" } }).body)
+      app.clock:advance(1)
+    end
+    assert.equal(10, #shadow.requests)
+    assert.is_nil(shadow.requests[1].headers["proxy-authorization"])
+    for _ = 1, 10 do
+      app:request { method = "OPTIONS", path = "*" } -- gateway.fetch takes no such path
+      app.clock:advance(1)
+    end
+    app:get "/"
+    app.clock:advance(1)
+    assert.equal("/", shadow.requests[#shadow.requests].target)
+  end)
 end)

@@ -403,4 +403,71 @@ describe("response-cache", function()
     assert.equal("HIT", get("/30").headers["x-cache"])
     assert.equal("MISS", get("/1").headers["x-cache"])
   end)
+  describe("of somebody", function()
+    -- Both ways round: who it is, is known before the cache or behind it.
+    local function start_for(auth_first, answer, second)
+      local count = 0
+      backend = testing.upstream(function(request)
+        count = count + 1
+        return { body = ("%d for %s"):format(count, tostring(request.headers["x-consumer"])), headers = answer }
+      end)
+      app = testing.app(function(gateway)
+        local auth = gateway.plugin("key-auth", { keys = { a = "alice", b = "bob" }, anonymous = second })
+        local cache = gateway.plugin("response-cache", {})
+        gateway.route "/" { use = auth_first and { auth, cache } or { cache, auth }, to = backend }
+      end, { now = T0 })
+    end
+    local function as(key, more)
+      local options = { path = "/", headers = { ["X-API-Key"] = key } }
+      for name, value in pairs(more or {}) do options[name] = value end
+      return told(app:request(options))
+    end
+
+    it("an answer is for nobody else", function()
+      start_for(true, { ["Cache-Control"] = "max-age=60" })
+      assert.same({ "MISS 1 for alice", "MISS 2 for bob", "HIT 1 for alice", "HIT 2 for bob", "- 401" },
+        { as "a", as "b", as "a", as "b", as "x" })
+      app:request { method = "POST", path = "/", headers = { ["X-API-Key"] = "a" }, body = "x" }
+      assert.same({ "MISS 4 for alice", "MISS 5 for bob" }, { as "a", as "b" }) -- a change is everybody's
+    end)
+
+    it("also when it differs by other fields", function()
+      start_for(true, { ["Cache-Control"] = "max-age=60", Vary = "Accept-Language" })
+      local function german(key) return as(key, { headers = { ["X-API-Key"] = key, ["Accept-Language"] = "de" } }) end
+      assert.same({ "MISS 1 for alice", "MISS 2 for alice", "MISS 3 for bob", "HIT 2 for alice", "HIT 1 for alice" },
+        { as "a", german "a", german "b", german "a", as "a" })
+    end)
+
+    it("is not kept where it is known only behind the cache whose it is, unless it says that it is for all", function()
+      start_for(false, { ["Cache-Control"] = "max-age=60" })
+      assert.same({ "MISS 1 for alice", "MISS 2 for bob", "MISS 401" }, { as "a", as "b", as "x" })
+      start_for(false, { ["Cache-Control"] = "public, max-age=60" })
+      assert.same({ "MISS 1 for alice", "HIT 1 for alice" }, { as "a", as "b" })
+    end)
+  end)
+
+  it("gives again what a backend framed oddly", function()
+    start()
+    answers = { headers = { ["Cache-Control"] = "max-age=60", ["HTTP2-Settings"] = "x", Upgrade = "h2c", ["Keep-Alive"] = "x", TE = "a" } }
+    assert.same({ "MISS 1", "HIT 1" }, { told(get()), told(get()) })
+  end)
+
+  it("steps aside for requests that may mean something else", function()
+    start()
+    get()
+    for _, name in ipairs { "X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method", "X-Original-URL", "X-Rewrite-URL" } do
+      assert.matches("^BYPASS", told(get("/", { [name] = "DELETE" })))
+    end
+    assert.equal("HIT 1", told(get()))
+  end)
+
+  it("fetches anew for clients whose fields a fetch does not take", function()
+    start()
+    answers = { headers = { ["Cache-Control"] = "max-age=10, stale-while-revalidate=60" } }
+    get()
+    app.clock:advance(20)
+    assert.equal("STALE 1", told(get("/", { ["Proxy-Authorization"] = "x" })))
+    app.clock:advance(1)
+    assert.equal("HIT 2", told(get()))
+  end)
 end)
