@@ -31,6 +31,10 @@ return {
   new = function(config)
     local regex = config.match and gateway.regex(config.match)
     local to = config.to and template.compile(config.to, regex)
+    -- "https://www.example.com$1": what $1 holds may begin with "@" or ".", and be another host. Where a placeholder stands behind the
+    -- authority, and nothing but a path can follow, there is a "/" between.
+    local authority = config.to and config.to:match("^%a[%w+.-]*://[^/?#$]*[%w%]]%f[$]")
+    if authority and not config.to:find("^%${?[%w_.:-]+}?%f[%z/?#$]", #authority + 1) then authority = nil end
     local status, https = config.status, config.https
     local add_query = config.keep_query and not (config.to and config.to:find("[?]"))
       and not (config.to and config.to:find("${query}", 1, true))
@@ -55,6 +59,7 @@ return {
           if not captures then return next() end
         end
         url = to(request, captures)
+        if authority and not url:find("^[/?#]", #authority + 1) then url = authority .. "/" .. url:sub(#authority + 1) end
       end
       local query = request.query
       if add_query and query ~= "" then url = url .. "?" .. query end

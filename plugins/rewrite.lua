@@ -2,11 +2,32 @@
 
 local check = require "gateway.check"
 local gateway = require "gateway"
+local query_escape = require("gateway.query").escape
 local template = require "gateway.template"
 
 local function slash(text)
   if text:sub(1, 1) ~= "/" then return "expected it to begin with '/'" end
 end
+
+local function encoded(c) return ("%%%02X"):format(c:byte()) end
+
+-- What clients say elsewhere than in the path becomes text of the path, and never a step up in it.
+local function fit_path(value, kind)
+  if kind == "path" then return value end
+  for segment in (value:gsub("\\", "/") .. "/"):gmatch "([^/]*)/" do
+    if segment == "." or segment == ".." then return nil end
+  end
+  return (value:gsub("[^%w%-._~!$&'()*+,;=:@/]", encoded))
+end
+
+-- What is filled in is the value of a parameter, and no further parameter; but the query as a whole is what it is.
+local function fit_query(value, kind)
+  if kind == "query" then return value end
+  if kind == "path" then return (value:gsub("[&+;#]", encoded)) end
+  return query_escape(value)
+end
+
+local function fit_host(value) return value:find("^[%w%-._~:%[%]]*$") and value or nil end
 
 return {
   name = "rewrite",
@@ -42,7 +63,7 @@ return {
   new = function(config)
     local strip = config.strip_prefix and config.strip_prefix:gsub("/+$", "") or nil
     local add = config.add_prefix and config.add_prefix:gsub("/+$", "") or nil
-    local host = config.host and template.compile(config.host)
+    local host = config.host and template.compile(config.host, nil, fit_host)
     local keep_query = config.keep_query
     local rules = {}
     for i, rule in ipairs(config.rules or {}) do
@@ -52,10 +73,11 @@ return {
         methods[name:upper()] = true
       end
       local path, query = rule.to:match("^([^?]*)%??(.*)$")
-      rules[i] = { regex = regex, methods = methods, path = template.compile(path, regex),
-        query = query ~= "" and template.compile(query, regex) or nil }
+      rules[i] = { regex = regex, methods = methods, path = template.compile(path, regex, fit_path),
+        query = query ~= "" and template.compile(query, regex, fit_query) or nil }
     end
 
+    -- nil: what a client sent cannot stand in a path.
     local function apply(request, path)
       for i = 1, #rules do
         local rule = rules[i]
@@ -72,14 +94,14 @@ return {
               request.query = ""
             end
             path = rule.path(request, captures)
-            return path:sub(1, 1) == "/" and path or "/" .. path
+            return path and (path:sub(1, 1) == "/" and path or "/" .. path)
           end
         end
       end
       return path
     end
 
-    return function(request, next)
+    local function change(request)
       local path = request.path
       local before = path
       if strip and path:sub(1, #strip) == strip then
@@ -87,9 +109,19 @@ return {
         if after == "/" then path = path:sub(#strip + 1) elseif after == "" then path = "/" end
       end
       if rules[1] then path = apply(request, path) end
+      local to = host and host(request)
+      if not path or host and not to then error("a value that may not stand there", 0) end
       if add then path = add .. path end
       if path ~= before then request.path = path end
-      if host then request.headers["Host"] = host(request) end
+      if to then request.headers["Host"] = to end
+    end
+
+    return function(request, next)
+      local good, problem = pcall(change, request)
+      if not good then -- what the client sent makes no URL
+        gateway.log.info("rewrite: the request cannot be rewritten", { error = tostring(problem) })
+        return gateway.respond(400, { error = "the request cannot be rewritten" })
+      end
       return next()
     end
   end,

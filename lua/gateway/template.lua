@@ -38,12 +38,13 @@ local function list_of(names)
   return table.concat(out, ", ")
 end
 
+-- Second result: what the text is: "path" or "query" of the request, or out of its path, percent-encoded as it came; or "text".
 local function part_of(word, regex)
-  if plain[word] then return plain[word] end
+  if plain[word] then return plain[word], (word == "path" or word == "query") and word or "text" end
   local kind, name = word:match("^(%a+)[.:](.+)$")
-  if kind and keyed[kind] then return keyed[kind](name) end
+  if kind and keyed[kind] then return keyed[kind](name), "text" end
   local group = regex and (tonumber(word) or regex.names[word])
-  if group and group <= regex.captures then return function(_, captures) return captures and captures[group] end end
+  if group and group <= regex.captures then return function(_, captures) return captures and captures[group] end, "path" end
   if regex and tonumber(word) then return nil, ("${%s}: the pattern has %d groups"):format(word, regex.captures) end
   local near = check.nearest(word, { "client_ip", "host", "id", "method", "path", "query", "route", "scheme", "upstream" })
   return nil, ("${%s}: expected one of %s, or header.NAME, cookie.NAME, param.NAME, query.NAME, ctx.NAME%s%s"):format(word, list_of(plain),
@@ -51,12 +52,14 @@ local function part_of(word, regex)
 end
 
 --- A function(request, captures) that fills the text in; what is not there becomes "". With a regex, $1 or ${1} and ${name} are its groups.
---- "$$" is a dollar sign.
+--- "$$" is a dollar sign. What is filled in is made to fit its place first: fit(value, kind), with the kind "path" or "query" where it is
+--- of those, percent-encoded as it came, and "text" else, gives what stands there; or nil: then there is none of the whole.
 ---@param text string
 ---@param regex? gateway.Regex
----@return (fun(request: gateway.Request, captures?: table): string)? fill
+---@param fit? fun(value: string, kind: "path"|"query"|"text"): string?
+---@return (fun(request: gateway.Request, captures?: table): string?)? fill
 ---@return string? problem
-function template.compile(text, regex)
+function template.compile(text, regex, fit)
   local parts, at, constant = {}, 1, true
   while true do
     local i = text:find("$", at, true)
@@ -65,9 +68,9 @@ function template.compile(text, regex)
     local word, past = text:match("^%${([^}]*)}()", i)
     if not word and regex then word, past = text:match("^%$(%d)()", i) end
     if word then
-      local part, problem = part_of(word, regex)
-      if not part then return nil, problem end
-      parts[#parts + 1] = part
+      local part, kind = part_of(word, regex)
+      if not part then return nil, kind end
+      parts[#parts + 1] = fit and function(request, captures) return fit(part(request, captures) or "", kind) or false end or part
       constant, at = false, past
     elseif text:sub(i + 1, i + 1) == "$" then
       parts[#parts + 1] = "$"
@@ -86,7 +89,9 @@ function template.compile(text, regex)
     local out = {}
     for k = 1, count do
       local part = parts[k]
-      out[k] = type(part) == "string" and part or part(request, captures) or ""
+      local value = type(part) == "string" and part or part(request, captures)
+      if value == false then return nil end
+      out[k] = value or ""
     end
     return table.concat(out)
   end

@@ -47,6 +47,39 @@ describe("rewrite", function()
     end)
   end
 
+  for _, case in ipairs { -- what a client says elsewhere, and the path that comes of it; false: 400
+    { "../../secret", false }, { "..", false }, { ".", false }, { "a/../b", false }, { "..\\..", false }, { "a/b", "/x/a/b/y" },
+    { "a?b#c", "/x/a%3Fb%23c/y" }, { "%2e%2e/%zz", "/x/%252e%252e/%25zz/y" }, { "a b\"\255", "/x/a%20b%22%FF/y" }, { "", "/x//y" },
+  } do
+    it(("never steps up by %q"):format(case[1]), function()
+      local up = testing.upstream { status = 200 }
+      local app = testing.app(function(gateway)
+        gateway.route "/" { use = { gateway.plugin("rewrite", { rules = { { match = "^/t", to = "/x/${header.X-A}/y" } } }) }, to = up }
+      end)
+      local response = app:get("/t", { headers = { ["X-A"] = case[1] } })
+      assert.equal(case[2] and 200 or 400, response.status)
+      if case[2] == "/x//y" then return end -- however that is normalised
+      assert.equal(case[2] or nil, up.requests[1] and up.requests[1].path)
+    end)
+  end
+
+  it("fills one parameter of the query with what a client says, and no other", function()
+    local rules = { { match = "^/t/(.*)$", to = "/u?id=$1&who=${header.X-A}&${query}" } }
+    assert.equal("/u?id=7%26admin=1&who=a%20b%26admin%3D1&q=1&w=2&q=1&w=2", (seen({ rules = rules }, "/t/7&admin=1?q=1&w=2",
+      { headers = { ["X-A"] = "a b&admin=1" } })))
+  end)
+
+  it("a host that can be none is the client's mistake", function()
+    local up = testing.upstream { status = 200 }
+    local app = testing.app(function(gateway)
+      gateway.route "/t/:tenant" { use = { gateway.plugin("rewrite", { host = "${param.tenant}.internal" }) }, to = up }
+    end)
+    for _, tenant in ipairs { "a%20b", "a%0d%0aX:b", "evil.example%2F", "a@b", "a%3Fb" } do
+      assert.equal(400, app:get("/t/" .. tenant).status)
+    end
+    assert.equal(0, #up.requests)
+  end)
+
   it("gives the backend another host", function()
     local _, request = seen({ host = "${param.tenant}.internal" }, "/t/acme/x")
     assert.equal("acme.internal", request.headers.host)
@@ -108,6 +141,16 @@ describe("redirect", function()
   end)
 
   it("never sends to another host by what the client wrote", function()
+    for path, expected in pairs {
+      ["/old/a"] = "https://www.example.com/a", ["/old.evil.example"] = "https://www.example.com/.evil.example",
+      ["/old@evil.example"] = "https://www.example.com/@evil.example", ["/old:80"] = "https://www.example.com/:80", ["/old"] =
+      "https://www.example.com/",
+    } do
+      assert.equal(expected, select(2, go({ to = "https://www.example.com$1", match = "^/old(.*)$" }, path)))
+      local longer = path == "/old" and expected .. "x" or expected .. "/x"
+      assert.equal(longer, select(2, go({ to = "https://www.example.com${1}/x", match = "^/old(.*)$" }, path)))
+    end
+    assert.equal("https://shop7.example.com", select(2, go({ to = "https://shop${1}.example.com", match = "^/(.*)$" }, "/7")))
     local _, location = go({ to = "/${query.to}" }, "/?to=/evil.example/x")
     assert.equal("/evil.example/x", location:match("^[^?]*"))
     _, location = go({ to = "/${query.to}" }, "/?to=%5C%0d%0aSet-Cookie:%20a")
