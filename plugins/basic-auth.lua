@@ -84,7 +84,7 @@ return {
       local hash = users[name]
       -- A name that is not known takes as long as one that is.
       local good, problem = crypto.password(hash or somebodys or "", given, remember)
-      if good == nil and hash then
+      if good == nil and somebodys then -- for those that are not known, too: the answer says nothing about names
         gateway.log.warn("basic-auth: a password could not be checked", { error = tostring(problem) })
         return gateway.respond(503, { error = "passwords cannot be checked at the moment" }, { ["Retry-After"] = "1" })
       end

@@ -9,10 +9,15 @@ local function names(description, default, example)
   return { type = "list", of = "string", default = default, description = description, example = example }
 end
 
+-- All of them, unless some are named, or patterns.
+local function origins_of(config)
+  return config.origins or (#config.origin_patterns > 0 and {} or { "*" })
+end
+
 -- A function that says whether an origin (as browsers send it: lower case) is allowed.
 local function matcher(config)
   local exact, suffixes = {}, {}
-  for _, origin in ipairs(config.origins) do
+  for _, origin in ipairs(origins_of(config)) do
     if origin == "*" then return function() return true end, true end
     local scheme, suffix = origin:lower():match("^(%a[%w+.-]*://)%*(%..+)$")
     if scheme then
@@ -45,8 +50,8 @@ return {
   version = "1.0.0",
   description = "Tells browsers which other origins may use this route, and answers their preflight requests. The route takes OPTIONS.",
   schema = {
-    origins = { type = "list", of = "string", default = { "*" }, description = "who may: \"https://app.example.com\", "
-      .. "\"https://*.example.com\" (any depth below), \"*\"", example = { "https://app.example.com" } },
+    origins = { type = "list", of = "string", description = "who may: \"https://app.example.com\", \"https://*.example.com\" (any depth "
+      .. "below), \"*\"; all where neither these nor patterns are given", example = { "https://app.example.com" } },
     origin_patterns = { type = "list", of = { type = "regex" }, default = {},
       description = "likewise, as regular expressions of the whole origin" },
     methods = names("which methods may be used", { "GET", "HEAD", "PUT", "PATCH", "POST", "DELETE" }),
@@ -59,12 +64,13 @@ return {
     preflight_continue = { type = "boolean", default = false, description = "let the backend see preflight requests, too" },
   },
   check = function(config)
-    for i, origin in ipairs(config.origins) do
+    local origins = origins_of(config)
+    for i, origin in ipairs(origins) do
       if origin == "*" then
         if config.credentials then
           return "credentials", "may not go with origins = { \"*\" }: any site could act as the user; name the origins"
         end
-        if #config.origins > 1 then return "origins", "\"*\" takes all: expected it alone" end
+        if #origins > 1 then return "origins", "\"*\" takes all: expected it alone" end
       elseif origin ~= "null" and (not origin:lower():find(ORIGIN) or select(2, origin:gsub("%*", "")) > 1
         or (origin:find("*", 1, true) and not origin:find("://*.", 1, true))) then
         return ("origins[%d]"):format(i), ("expected \"SCHEME://HOST[:PORT]\", \"https://*.example.com\" or \"*\", found %s"):format(

@@ -12,10 +12,17 @@ local credentials = require "gateway.credentials"
 local gateway = require "gateway"
 local reserved = require("gateway.headers").reserved
 
--- What belongs to one connection or one message, and not to what is asked about.
+-- What belongs to one connection or one message, and not to what is asked about: a service that heeded conditions would answer 304, which
+-- lets nobody in. "_" as backends see it that make variables of names.
+local message_own = {
+  host = true, expect = true, date = true, range = true, forwarded = true, ["content-type"] = true, ["content-encoding"] = true,
+  ["proxy-authorization"] = true, ["proxy-authenticate"] = true, ["if-match"] = true, ["if-none-match"] = true, ["if-range"] = true,
+  ["if-modified-since"] = true, ["if-unmodified-since"] = true,
+}
+
 local function own(name)
-  return reserved[name] or name == "host" or name == "content-type" or name == "content-encoding" or name == "expect" or name == "date"
-    or name == "proxy-authorization" or name == "proxy-authenticate" or name:find("^x%-forwarded%-") or name == "forwarded"
+  if name:find("_", 1, true) then name = name:gsub("_", "-") end
+  return reserved[name] or message_own[name] or name:find("^x%-forwarded%-")
 end
 
 local function names(description)
@@ -34,7 +41,7 @@ return {
   version = "1.0.0",
   description = "Asks a service whether a request may come in.",
   schema = {
-    url = { type = "url", description = "of the service" },
+    url = { type = "url", check = check.fetchable, description = "of the service" },
     upstream = { type = "upstream", description = "the service as an upstream, with balancing, health and timeouts of its own" },
     path = { type = "string", pattern = "^/", default = "/", description = "with upstream: path and query that are asked for" },
     timeout = { type = "duration", min = 0.001, max = 300, default = "5s", description = "of asking" },
@@ -95,7 +102,7 @@ return {
     local function copy(answer, request)
       for _, name in ipairs(up) do
         local values = answer and answer.headers:all(name) or {}
-        if #values > 0 or request.headers[name] then request.headers[name] = #values > 0 and values or nil end
+        credentials.vouch(request, name, #values > 0 and values or nil)
       end
       local consumer = answer and consumer_from and answer.headers[consumer_from]
       if consumer_from then credentials.identify(request, consumer ~= "" and consumer or nil, consumer_header) end

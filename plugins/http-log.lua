@@ -5,6 +5,7 @@ local check = require "gateway.check"
 local gateway = require "gateway"
 
 local json = gateway.json
+local not_fetched = require("gateway.headers").not_fetched
 
 local LOOK = 0.1      -- seconds between looks whether a batch is full
 local TOLD_EACH = 10  -- seconds between two lines in the gateway's own log about the same sink
@@ -112,6 +113,7 @@ return {
   description = "Sends a line of JSON for each request to an HTTP service, in batches, without anybody waiting for it.",
   schema = {
     to = { type = "union", any_of = { { type = "url", schemes = { "http", "https" } }, "upstream" }, required = true,
+      check = check.fetchable,
       description = "where the lines go: a URL, or an upstream" },
     path = { type = "string", default = "/", pattern = "^/", description = "with an upstream: the path" },
     method = { type = "enum", one_of = { "POST", "PUT" }, default = "POST", description = "of the requests to it" },
@@ -134,7 +136,9 @@ return {
   },
   check = function(config)
     for name, text in pairs(config.headers) do
-      if not check.header_name(name) or not check.header_value(text) then return "headers", "expected header fields" end
+      if not check.header_name(name) or not check.header_value(text) or not_fetched[name:lower()] then
+        return "headers", "expected header fields that the gateway does not write itself"
+      end
     end
   end,
   new = function(config)

@@ -275,6 +275,15 @@ function check.header_name(name)
   return type(name) == "string" and name:find(token) ~= nil
 end
 
+--- For the schemas of plugins that fetch: why gateway.fetch would not take this URL, whatever is there. (Without it: it has a password.)
+---@param value any
+---@return string? problem
+function check.fetchable(value)
+  if type(value) == "string" and value:find("^%a[%w+.-]*://[^/?#]*@") then
+    return "expected no user name in the URL: send an Authorization field instead"
+  end
+end
+
 --- Whether text may be a header field's value: no controls but tab, no spaces at the ends.
 function check.header_value(value)
   return type(value) == "string" and not value:find("[%z\1-\8\10-\31\127]") and not value:find("^[ \t]") and not value:find("[ \t]$")

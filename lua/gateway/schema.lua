@@ -67,6 +67,7 @@ local function child(path, key)
 end
 
 local function found(value, context)
+  if type(value) == "string" then value = value:gsub("://[^/?#]*@", "://(secret)@") end -- a URL's password
   if not context.secret then return check.describe(value) end
   if value == nil then return "nothing" end
   return ("a %s (secret)"):format(type(value))

@@ -69,10 +69,7 @@ local function fetch(self)
   return keys.parse(response.body)
 end
 
--- One request fetches, others go on with what they have. Should the one end in the middle (its client went away), the next takes over when
--- it would have timed out.
-local function refresh(self)
-  self.tried, self.busy_until = gateway.now(), gateway.now() + self.timeout
+local function work(self)
   local list, problem = fetch(self)
   self.busy_until = 0
   if list then
@@ -83,9 +80,16 @@ local function refresh(self)
   end
 end
 
--- Waits for the request that fetches.
+-- Waits for the keys that are being fetched.
 local function join(self)
   while gateway.now() < self.busy_until do gateway.sleep(0.01) end
+end
+
+-- They are fetched beside the request that asks first: should its client go away, nobody waits in vain.
+local function refresh(self)
+  self.tried, self.busy_until = gateway.now(), gateway.now() + self.timeout
+  if gateway.spawn(function() work(self) end, { timeout = self.timeout + 1 }) then return join(self) end
+  work(self)
 end
 
 local function knows(self, id)

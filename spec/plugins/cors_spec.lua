@@ -123,4 +123,12 @@ describe("cors", function()
       assert.is_truthy(tostring(problem):find(case[2], 1, true), tostring(problem))
     end)
   end
+  it("patterns alone are all that is let in", function()
+    local config = { origin_patterns = { "https://a\\.example" } }
+    assert.equal("https://a.example", ask(config, "GET", { Origin = "https://a.example" })[ALLOW])
+    assert.is_nil(ask(config, "GET", { Origin = "https://evil.example" })[ALLOW])
+    assert.is_nil(preflight(config, "https://evil.example")[ALLOW])
+    config.credentials = true
+    assert.equal("https://a.example", ask(config, "GET", { Origin = "https://a.example" })[ALLOW])
+  end)
 end)

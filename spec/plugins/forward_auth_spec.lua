@@ -116,4 +116,25 @@ describe("forward-auth", function()
       assert.truthy(tostring(problem):find(case[2], 1, true), problem)
     end)
   end
+  it("asks without conditions and parts: nobody is let in, or turned away, by a 304 or a 206", function()
+    local app, _, auth = app_with({}, function(request)
+      local h = request.headers
+      local asked = h["if-none-match"] or h["if-modified-since"] or h["if-match"] or h["if-range"] or h.range
+      return { status = asked and 304 or 204 }
+    end)
+    for _, name in ipairs { "If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since", "If-Range", "Range" } do
+      assert.equal(200, app:get("/", { headers = { [name] = "x", ["Proxy-Authorization"] = "y" } }).status)
+    end
+    assert.is_nil(auth.requests[1].headers["proxy-authorization"])
+  end)
+
+  it("takes names for the same that backends do", function()
+    local app, backend, auth = app_with({ response_headers = { "X-User-Id" } }, { headers = { ["X-User-Id"] = "alice" } })
+    app:get("/", { headers = { X_User_Id = "root", ["x_user-id"] = "root", X_Forwarded_User = "root", X_Free = "1" } })
+    local got = backend.requests[1].headers
+    assert.same({ "alice", "1" }, { got["x-user-id"], got.x_free })
+    assert.is_nil(got.x_user_id)
+    assert.is_nil(got["x_user-id"])
+    assert.is_nil(auth.requests[1].headers.x_forwarded_user)
+  end)
 end)

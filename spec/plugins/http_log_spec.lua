@@ -145,4 +145,21 @@ describe("http-log", function()
     assert.equal("/in", sink.requests[1].target)
     assert.equal("logs.example", sink.requests[1].headers.host)
   end)
+  it("takes no password in its URL, and does not tell it", function()
+    local good, problem = pcall(testing.app, function(gateway)
+      gateway.route "/" { use = { gateway.plugin("http-log", { to = "http://user:hunter2@sink.example/" }) }, to = gateway.respond(200) }
+    end)
+    assert.is_false(good)
+    assert.truthy(tostring(problem):find("expected no user name in the URL", 1, true), problem)
+    assert.is_nil(tostring(problem):find("hunter2", 1, true))
+  end)
+
+  it("takes no fields that the gateway alone writes", function()
+    for _, name in ipairs { "Content-Length", "Connection", "Proxy-Authorization" } do
+      assert.is_false((pcall(testing.app, function(gateway)
+        gateway.route "/" { use = { gateway.plugin("http-log", { to = "http://sink.example/", headers = { [name] = "1" } }) },
+          to = gateway.respond(200) }
+      end)))
+    end
+  end)
 end)
