@@ -5,6 +5,7 @@
 local gateway = require "spec.support.gateway"
 local message = require "spec.support.message"
 local metrics = require "spec.support.metrics"
+local moody = require "spec.support.moody"
 local peers = require "spec.support.peers"
 
 local SECONDS = tonumber(os.getenv("GATEWAY_CHAOS_SECONDS")) or 5
@@ -35,68 +36,6 @@ local TRAFFIC = [[balance = "least_conn", slow_start = 1, concurrency = { initia
 local random = math.random
 local function chance(p) return random() < p end
 local function pick(list) return list[random(#list)] end
-
--- a body that begins with the request's token, so that whoever gets another's notices
-local function body_for(token, target)
-  local bytes = tonumber(target:match("bytes=(%d+)")) or 0
-  return token .. ("."):rep(bytes)
-end
-
-local function backend_conn(conn, number)
-  local served = 0
-  while true do
-    local request = conn:read_request { body = false }
-    if not request then return end
-    served = served + 1
-    local mood = request.target:match("mood=(%w+)") or "good"
-    local token = request.headers:get("x-token")
-    if mood == "upgrade" then
-      conn:write("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n" .. token)
-      while true do conn:write(conn:read_some()) end
-    elseif mood == "early" then
-      conn:write(message.response { status = 403, headers = { Connection = "close", ["X-Token"] = token },
-        body = body_for(token, request.target) })
-      return
-    elseif mood == "hang" then
-      conn:wait_end()
-      return
-    end
-    message.read_body(conn, request, true, nil, true)
-    if chance(0.05) then peers.sleep(random() * 0.05) end
-    local body = body_for(token, request.target)
-    local headers = { { "X-Token", token } }
-    local function write(text) -- in pieces, now and then
-      if chance(0.3) then conn:write_slowly(text, math.max(1, math.floor(#text / random(1, 6))), 0.001) else conn:write(text) end
-    end
-    if mood == "good" then
-      write(message.response { headers = headers, body = body, head_only = request.method == "HEAD" })
-    elseif mood == "chunked" then
-      headers[2] = { "Transfer-Encoding", "chunked" }
-      local cut = random(1, #body)
-      local chunks = cut < #body and message.chunked({ trailers = "X-T: 1\r\n" }, body:sub(1, cut), body:sub(cut + 1))
-        or message.chunked(body)
-      write(message.response { headers = headers, body = chunks, head_only = request.method == "HEAD" })
-    elseif mood == "hints" then
-      write("HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n"
-        .. message.response { headers = headers, body = body, head_only = request.method == "HEAD" })
-    elseif mood == "close" then
-      write(message.response { headers = headers, body = body, close = true, head_only = request.method == "HEAD" })
-      return
-    elseif mood == "cut" then
-      local text = message.response { headers = headers, body = body }
-      conn:write(text:sub(1, random(1, #text)))
-      if chance(0.5) then conn:reset() end
-      return
-    elseif mood == "garbage" then
-      conn:write "\0\1\2 garbage\r\n\r\n"
-      return
-    elseif mood == "reset" then
-      conn:reset()
-      return
-    end
-    if served > 1 and number % 7 == 0 then return end -- ends while idle, without a word
-  end
-end
 
 local counter = 0
 local function client_session(g, statistics, refusals)
@@ -160,7 +99,7 @@ local function client_session(g, statistics, refusals)
       [503] = refusals, [504] = true }
     assert.is_true(known[response.status], ("%d for %s %s"):format(response.status, method, target))
     if response.status == 200 and not response.truncated and method ~= "HEAD" then
-      local whole = (path == "/own" or path == "/fixed") and "own " .. token or body_for(token, target)
+      local whole = (path == "/own" or path == "/fixed") and "own " .. token or moody.body_for(token, target)
       -- a body framed by close that is cut has no end that could be missed: the gateway resets then, which reads as truncated
       assert.is_true(response.body == whole, ("%d bytes, wanted %d, for %s %s: %q"):format(#response.body, #whole, method, target,
         response.body:sub(1, 60)))
@@ -211,7 +150,7 @@ describe("chaos:", function()
       local g = gateway.start { backends = 2, workers = 2, script = (script:gsub("NUMBER", "1")) }
       local statistics = {}
       peers.run(function()
-        for _, backend in ipairs(g.backends) do backend:serve(backend_conn) end
+        for _, backend in ipairs(g.backends) do backend:serve(moody.backend) end
         local until_, running = peers.now() + SECONDS, {}
         for i = 1, 40 do
           running[i] = function()
