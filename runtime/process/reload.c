@@ -92,9 +92,10 @@ static void finish(gw_supervisor *s, bool ok, gw_lines errors, gw_lines warnings
     gw_release_waiting(s);
     gw_watch_loaded(s->watch);
     tell(&r->served, &r->last);
-    gw_upgrade_waiting(s);
-    if (r->again && !gw_upgrade_pending(s))
+    if (r->again)
         begin(s);
+    else
+        gw_upgrade_waiting(s);
 }
 
 /* A candidate begins to serve, or was refused. It is no reload that has ended: nobody else is told yet. */
@@ -173,7 +174,7 @@ void gw_reload_request(gw_supervisor *s, const char *cause, gw_reload_waiter *wa
 {
     gw_reloads *r = &s->reloads;
     if (s->state != GW_SERVING || gw_upgrade_pending(s)) {
-        s->upgrade.missed_reload = true;
+        s->upgrade.missed_reload |= !waiter;
         if (waiter) {
             gw_reload_result refused = {
                 .draining = true, .cause = cause, .at = gw_clock_wall(), .generation = s->live ? s->live->g->number : 0};

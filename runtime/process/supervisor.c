@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define WORKERS_MOST 1024
@@ -297,6 +298,19 @@ static void clear(gw_supervisor *s)
     gw_log_close(s->log);
 }
 
+/* Whether a file was saved (or another put in its place) after the load began, which read it before that, and before it was watched. */
+static bool saved_meanwhile(const gw_supervisor *s)
+{
+    const gw_generation *g = s->live->g;
+    for (uint32_t i = 0; i <= g->file_count; i++) {
+        struct stat st;
+        const char *path = i < g->file_count ? g->files[i] : s->script;
+        if (stat(path, &st) == 0 && (double)st.st_ctim.tv_sec + (double)st.st_ctim.tv_nsec / 1e9 > s->started_at)
+            return true;
+    }
+    return false;
+}
+
 /* The first generation has what it wants of what was handed to us, and the workers run. */
 static void begin_serving(gw_supervisor *s)
 {
@@ -315,6 +329,8 @@ static void begin_serving(gw_supervisor *s)
     gw_inheritance_tell(&s->inherited, NULL);
     gw_service_ready(s);
     gw_inheritance_close(&s->inherited, succeeds);
+    if (s->watch && saved_meanwhile(s))
+        gw_reload_request(s, "files", NULL);
 }
 
 int gw_supervise(const char *script, char *const argv[])

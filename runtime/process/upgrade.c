@@ -170,8 +170,10 @@ void gw_upgrade_request(gw_supervisor *s)
 
 void gw_upgrade_waiting(gw_supervisor *s)
 {
-    if (s->upgrade.wanted && s->state == GW_SERVING)
-        begin(s);
+    if (!s->upgrade.wanted)
+        return;
+    s->upgrade.wanted = false;
+    gw_upgrade_request(s);
 }
 
 void gw_upgrade_cancel(gw_supervisor *s)

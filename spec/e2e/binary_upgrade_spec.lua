@@ -251,6 +251,24 @@ describe("binary upgrade:", function()
     g:stop()
   end)
 
+  it("a save meanwhile is taken up by the new process, or, when there is none, by the old one", function()
+    local slow = 'io.stderr:write "in here"; local t = os.clock(); while os.clock() - t < 0.3 do end'
+    local g = start { more = slow }
+    local before = select(2, g:stderr():gsub("in here", ""))
+    sys.adopt_orphans()
+    g:signal(sys.SIGUSR2)
+    -- the new process says on stderr that it has read its script, and then takes its time
+    peers.within(function() peers.eventually(function() return select(2, g:stderr():gsub("in here", "")) > before end) end)
+    g:replace("main.lua", script_of(2, 'gateway.route "/new" { to = gateway.respond(200, "new") }'))
+    local line = g:log_wait(function(l) return l.message == "upgraded: the new process serves" or l.message:find("refused") end)
+    -- each worker's state reads the script: when they found different ones, there was nothing to serve by
+    if line.new_pid then g:succeeded_by(line.new_pid) end
+    peers.within(function()
+      peers.eventually(function() return g:ask("/new").body == "new" end, "the saved script")
+    end)
+    g:stop()
+  end)
+
   it("SIGTERM in the middle ends both", function()
     local g = start { more = "local t = os.clock(); while os.clock() - t < 0.3 do end" }
     sys.adopt_orphans()
