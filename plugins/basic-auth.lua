@@ -50,6 +50,7 @@ return {
   name = "basic-auth",
   version = "1.0.0",
   description = "Lets in requests with the name and password of a known user.",
+  example = { users = { alice = "$2b$12$deqJ6Cohf0ZRREOJ8abDBuo3EXEPL7scuCWkc5ALsX3T1bOtt4Wf6" } }, -- "correct horse"
   schema = {
     users = {
       type = "map", keys = { type = "string", check = user_problem }, of = { type = "string", check = password.problem }, secret = true,
@@ -61,7 +62,7 @@ return {
     },
     hide_credentials = { type = "boolean", default = true, description = "the backend does not get the Authorization field" },
     consumer_header = credentials.consumer_field(),
-    realm = credentials.name_field("of WWW-Authenticate", "gateway"),
+    realm = credentials.name_field("the realm that refusals name in WWW-Authenticate", "gateway"),
   },
   one_required = { "users", "file" },
   new = function(config)

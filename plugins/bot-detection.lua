@@ -22,6 +22,7 @@ return {
   name = "bot-detection",
   version = "1.0.0",
   description = "Refuses, or marks, requests whose User-Agent is that of a robot.",
+  example = { action = "mark" },
   schema = {
     allow = { type = "list", of = "regex", default = {}, description = "agents that are let in whatever else they match; any case",
       example = { "^MonitoringBot/" } },
@@ -31,7 +32,7 @@ return {
     action = { type = "enum", one_of = { "refuse", "mark" }, default = "refuse",
       description = "refuse them, or send them on with the field `header`" },
     header = { type = "string", default = "X-Bot", description = "field that marks them for the backend: the word that was found" },
-    status = { type = "integer", min = 400, max = 499, default = 403, description = "of refusals" },
+    status = { type = "integer", min = 400, max = 499, default = 403, description = "status of the answer to those who are refused" },
     log = { type = "boolean", default = false, description = "a line in the log for each" },
   },
   new = function(config)

@@ -52,6 +52,7 @@ return {
   name = "canary",
   version = "1.0.0",
   description = "Sends a share of the requests, or those with a header or a cookie, to another upstream; clients stay where they are.",
+  example = { to = "beta", weight = 5, sticky = "cookie" },
   schema = {
     to = { type = "upstream", required = true, description = "the new one; everybody else goes where the route says" },
     weight = { type = "number", min = 0, max = 100, description = "percent of the requests; 0.01 is the least that counts" },

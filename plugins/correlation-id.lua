@@ -22,6 +22,7 @@ return {
   name = "correlation-id",
   version = "1.0.0",
   description = "Gives each request an id in a field of your choice, keeping one that the client sent, and echoes it.",
+  example = { header = "X-Correlation-ID", generator = "uuid" },
   schema = {
     header = { type = "string", default = "X-Correlation-ID", description = "the field",
       check = function(name) if not check.header_name(name) then return "expected the name of a header field" end end },

@@ -49,6 +49,7 @@ return {
   name = "cors",
   version = "1.0.0",
   description = "Tells browsers which other origins may use this route, and answers their preflight requests. The route takes OPTIONS.",
+  example = { origins = { "https://app.example.com" }, credentials = true },
   schema = {
     origins = { type = "list", of = "string", description = "who may: \"https://app.example.com\", \"https://*.example.com\" (any depth "
       .. "below), \"*\"; all where neither these nor patterns are given", example = { "https://app.example.com" } },

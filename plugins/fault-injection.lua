@@ -11,6 +11,7 @@ return {
   name = "fault-injection",
   version = "1.0.0",
   description = "Delays a share of the requests, answers a share of them with an error, or both.",
+  example = { delay = "500ms", delay_share = 10 },
   schema = {
     delay = { type = "duration", min = 0.001, max = 600, description = "how long a request is held up before it goes on" },
     delay_most = { type = "duration", max = 600,
@@ -18,7 +19,7 @@ return {
     delay_share = percent "percent of the requests that are held up",
     abort = { type = "integer", min = 200, max = 599, description = "status that is answered instead of going on" },
     abort_share = percent "percent of the requests that are answered so",
-    abort_body = { type = "string", description = "of that answer; without one it is a small JSON object" },
+    abort_body = { type = "string", description = "body of that answer; without one it is a small JSON object" },
     abort_headers = { type = "map", of = "string", default = {}, description = "fields of that answer",
       example = { ["Retry-After"] = "1" } },
     header = { type = "string", description = "only requests with this field" },

@@ -101,6 +101,7 @@ return {
   name = "hmac-auth",
   version = "1.0.0",
   description = "Lets in requests that are signed with a shared secret.",
+  example = { secrets = { alice = "sixteen bytes at least" } },
   schema = {
     secrets = {
       type = "map", keys = credentials.name_field "who it is", of = { type = "string", min_len = 16 }, required = true, min_items = 1,
@@ -125,7 +126,7 @@ return {
     },
     hide_credentials = { type = "boolean", default = true, description = "the backend does not get the Authorization field" },
     consumer_header = credentials.consumer_field(),
-    realm = credentials.name_field("of WWW-Authenticate", "gateway"),
+    realm = credentials.name_field("the realm that refusals name in WWW-Authenticate", "gateway"),
   },
   new = function(config)
     local secrets, skew, body = config.secrets, config.clock_skew, config.body

@@ -21,11 +21,12 @@ return {
   name = "ip-restriction",
   version = "1.0.0",
   description = "Lets clients in, or keeps them out, by their address.",
+  example = { allow = { "10.0.0.0/8", "2001:db8::/32" }, deny = { "10.6.6.6" } },
   schema = {
     allow = blocks('addresses and CIDR blocks that may come in, and nobody else; "unix": the peers of unix sockets'),
     deny = blocks("addresses and CIDR blocks that may not"),
-    status = { type = "integer", min = 400, max = 499, default = 403, description = "of the answer to those who may not" },
-    message = { type = "string", default = "your address is not allowed here", description = "of the same" },
+    status = { type = "integer", min = 400, max = 499, default = 403, description = "status of the answer to those who may not come in" },
+    message = { type = "string", default = "your address is not allowed here", description = "what that answer says" },
   },
   one_required = { "allow", "deny" },
   new = function(config)

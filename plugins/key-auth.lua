@@ -24,6 +24,7 @@ return {
   name = "key-auth",
   version = "1.0.0",
   description = "Lets in requests that carry a known API key.",
+  example = { keys = { ["a long random key"] = "alice" } },
   schema = {
     keys = {
       type = "map", keys = { type = "string", check = key_problem }, of = credentials.name_field "who it is", required = true,
@@ -35,7 +36,7 @@ return {
     hide_credentials = { type = "boolean", default = true, description = "the backend does not get the key" },
     consumer_header = credentials.consumer_field(),
     anonymous = credentials.name_field "the consumer that requests without a key are; without it they are refused",
-    realm = credentials.name_field("of WWW-Authenticate", "gateway"),
+    realm = credentials.name_field("the realm that refusals name in WWW-Authenticate", "gateway"),
   },
   check = function(config)
     if config.header == false and not config.query and not config.cookie then return "header", "false, and neither query nor cookie" end

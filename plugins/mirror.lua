@@ -9,6 +9,7 @@ return {
   name = "mirror",
   version = "1.0.0",
   description = "Sends a copy of a share of the requests to another upstream, beside the real ones, and drops its answers.",
+  example = { to = "shadow", share = 10 },
   schema = {
     to = { type = "upstream", required = true, description = "who gets the copies" },
     share = { type = "number", min = 0, max = 100, default = 100, description = "percent of the requests" },

@@ -8,10 +8,11 @@ return {
   name = "redirect",
   version = "1.0.0",
   description = "Answers with a redirect: everything, what a pattern matches, or what came over http.",
+  example = { match = "^/old/(.*)$", to = "/new/$1", status = 301 },
   schema = {
     to = { type = "string", description = "where to: $1 and ${name} of match, ${host}, ${path}, ${query}, ${scheme}, ${param.NAME}",
       example = "https://www.example.com${path}" },
-    match = { type = "regex", description = "of the path: what it does not match goes on to the backend" },
+    match = { type = "regex", description = "a pattern for the path; what it does not match goes on to the backend" },
     https = { type = "boolean", default = false, description = "what came over http goes to https, at the same host and path" },
     status = { type = "enum", values = { 301, 302, 303, 307, 308 }, default = 308,
       description = "301, 308: for good; 302, 307: for now; 307, 308: with the same method and body; 303: as GET" },

@@ -6,6 +6,7 @@ return {
   name = "request-size-limit",
   version = "1.0.0",
   description = "Refuses requests whose body, query or path is too long, or whose body has no known length.",
+  example = { body = "10MB", query = "2KB" },
   schema = {
     body = { type = "size", default = "1MB", description = "bytes of the body (413); chunked ones are counted as they come" },
     query = { type = "size", description = "bytes of the query (414)" },

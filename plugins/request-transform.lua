@@ -10,6 +10,7 @@ return {
   name = "request-transform",
   version = "1.0.0",
   description = "Removes, renames, sets and adds header fields and query parameters of the request, with values taken from it.",
+  example = { headers = { remove = { "Cookie" }, set = { ["X-Real-IP"] = "${client_ip}" } } },
   schema = {
     headers = { type = "record", fields = transform.header_fields("the request"), description = "header fields",
       example = { set = { ["X-Tenant"] = "${param.tenant}" }, remove = { "Cookie" } } },

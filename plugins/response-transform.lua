@@ -8,6 +8,7 @@ return {
   name = "response-transform",
   version = "1.0.0",
   description = "Removes, renames, sets and adds header fields of the answer, maps its status, and changes members of JSON bodies.",
+  example = { headers = { remove = { "Server" }, set = { ["X-Route"] = "${route}" } } },
   schema = {
     headers = { type = "record", fields = transform.header_fields("the answer"), description = "header fields",
       example = { remove = { "Server" }, set = { ["X-Route"] = "${route}" } } },

@@ -33,11 +33,12 @@ return {
   name = "rewrite",
   version = "1.0.0",
   description = "Changes the path, the query or the host that the backend sees: prefixes off and on, regular expressions with captures.",
+  example = { strip_prefix = "/api/v1", add_prefix = "/internal" },
   schema = {
     strip_prefix = { type = "string", check = slash,
       description = "taken off when the path begins with it, on whole segments", example = "/api/v1" },
     rules = { type = "list", min_items = 1, of = { type = "record", fields = {
-      match = { type = "regex", required = true, description = "of the path, somewhere in it unless anchored" },
+      match = { type = "regex", required = true, description = "a pattern for the path, found anywhere in it unless anchored by ^ and $" },
       to = { type = "string", required = true,
         description = "the new path, and ?query if it has one: $1, ${name}, ${host}, ${header.NAME}, ${param.NAME}" },
       methods = { type = "list", of = "string", description = "only for these" },

@@ -15,6 +15,7 @@ return {
   name = "security-headers",
   version = "1.0.0",
   description = "Adds HSTS, a content security policy and the like to answers, and removes what tells too much.",
+  example = { content_security_policy = "default-src 'self'" },
   schema = {
     hsts = { type = "duration", default = "365d", description = "how long browsers use https only (on answers over https); 0: not said" },
     hsts_subdomains = { type = "boolean", default = true, description = "for all subdomains, too" },

@@ -305,10 +305,10 @@ function load.load(path)
     spec.problem(("gateway.load: cannot read %s"):format(message))
     return
   end
-  local text, why = stream:read("*a")
+  local text, failure = stream:read("*a")
   stream:close()
   if not text then
-    spec.problem(("gateway.load: cannot read %s: %s"):format(full, tostring(why)))
+    spec.problem(("gateway.load: cannot read %s: %s"):format(full, tostring(failure)))
     return
   end
   local parse = load.parse or require "gateway.yaml"

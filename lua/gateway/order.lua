@@ -12,8 +12,8 @@ local function before(a, b)
   return a < b
 end
 
---- Puts the ordered pairs() in place of Lua's. Keys that have no order (tables, functions) come last, as Lua has them. As with Lua's own, the
---- loop may change and remove what is there, but not add.
+--- Puts the ordered pairs() in place of Lua's. Keys that have no order (tables, functions) come last, as Lua has them. As with Lua's own,
+--- the loop may change and remove what is there, but not add.
 ---@return function finish puts Lua's own back, also for those who kept the ordered one in a local
 function order.install()
   local plain = pairs

@@ -174,9 +174,20 @@ function docs.one(name)
   end
   out[#out + 1] = ""
   out[#out + 1] = "example:"
-  out[#out + 1] = #required == 0 and ("  use = { gateway.plugin %q }"):format(name)
+  local shown = plugin.example and next(plugin.example) and literal(plugin.example)
+  out[#out + 1] = shown and ("  use = { gateway.plugin(%q, %s) }"):format(name, shown)
+    or #required == 0 and ("  use = { gateway.plugin %q }"):format(name)
     or ("  use = { gateway.plugin(%q, { %s }) }"):format(name, table.concat(required, ", "))
   return table.concat(out, "\n") .. "\n"
+end
+
+-- In the repository the shipped plugins are found twice: as files, and inside the program.
+local function same_text(one, other)
+  if not other.folder.built_in or one.folder.built_in then return false end
+  local stream = io.open(one.path, "rb")
+  local text = stream and stream:read("*a")
+  if stream then stream:close() end
+  return text ~= nil and files.shipped ~= nil and text == files.shipped(other.path)
 end
 
 --- The table of all plugins.
@@ -185,7 +196,9 @@ function docs.all()
   local rows = { { "NAME", "VERSION", "FILE", "DESCRIPTION" } }
   for _, entry in ipairs(files.all()) do
     for i, file in ipairs(entry.files) do
-      if i > 1 then
+      if i > 1 and same_text(entry.files[1], file) then
+        rows[#rows][3] = where(file)
+      elseif i > 1 then
         rows[#rows + 1] = { entry.name, "", where(file), "(hidden by the one above)" }
       else
         local plugin = loaded(file, entry.name)

@@ -18,6 +18,7 @@ local files = {}
 ---@field exclusive? string[]|string[][] fields of which at most one is given
 ---@field one_required? string[]|string[][] fields of which at least one is given
 ---@field together? string[]|string[][] fields that are given all or not at all
+---@field example? table options for `gateway plugins NAME` to show
 ---@field new fun(config: table): gateway.Middleware
 
 --- The shipped plugins inside the program, set by who starts the library: shipped(path) → the text of "plugins/NAME.lua", or nil;
@@ -165,6 +166,7 @@ end
 
 local known = {
   name = "", version = "", description = "", schema = "", check = "", exclusive = "", one_required = "", together = "", new = "",
+  example = "",
 }
 
 -- What the file returned. What is wrong with it is told; true when nothing was.
@@ -187,6 +189,9 @@ local function looks_right(result, name, path, report)
   end
   if result.check ~= nil and type(result.check) ~= "function" then
     wrong("expected check = function(config) ... end, found " .. check.describe(result.check))
+  end
+  if result.example ~= nil and type(result.example) ~= "table" then
+    wrong("expected example to be a table of options, found " .. check.describe(result.example))
   end
   for _, word in ipairs { "version", "description" } do
     if result[word] ~= nil and type(result[word]) ~= "string" then

@@ -10,6 +10,7 @@ local check = require "gateway.check"
 local spec = require "gateway.spec"
 local testing_app = require "gateway.testing_app"
 local testing_upstream = require "gateway.testing_upstream"
+local units = require "gateway.units"
 
 local testing = {}
 
@@ -117,7 +118,11 @@ end
 local Clock = {}
 Clock.__index = Clock
 function Clock:now() return self.time end
-function Clock:advance(seconds) self.time = self.time + seconds end
+function Clock:advance(seconds)
+  local time = units.duration(seconds)
+  if not time then error("clock:advance: expected " .. units.duration_expected .. ", found " .. check.describe(seconds), 2) end
+  self.time = self.time + time
+end
 
 --- A clock for primitives by hand: gateway.token_bucket { rate = 1, clock = clock }; clock:advance(10).
 ---@param seconds? number what it shows at first; 0

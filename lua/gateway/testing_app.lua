@@ -11,6 +11,7 @@ local spec = require "gateway.spec"
 local testing_json = require "gateway.testing_json"
 local testing_upstream = require "gateway.testing_upstream"
 local time = require "gateway.time"
+local units = require "gateway.units"
 local wait = require "gateway.wait"
 local wire = require "gateway.testing_wire"
 
@@ -252,6 +253,7 @@ for _, method in ipairs { "get", "post", "put", "patch", "delete", "head", "opti
   ---@param given? gateway.testing.RequestOptions
   ---@return gateway.testing.Response
   App[method] = function(self, path, given)
+    if type(self) ~= "table" then error(("expected app:%s(path) with a colon, found no app in front"):format(method), 2) end
     if path ~= nil and type(path) ~= "string" then
       error(("app:%s: expected a path, found %s"):format(method, check.describe(path)), 2)
     end
@@ -351,12 +353,13 @@ local Clock = {}
 Clock.__index = Clock
 
 --- Lets time pass, with everything that happens meanwhile.
----@param seconds number
+---@param seconds number|string 30, or "5m"
 function Clock:advance(seconds)
-  if type(seconds) ~= "number" or not (seconds >= 0 and seconds < 1e9) then
-    error("clock:advance: expected seconds, found " .. check.describe(seconds), 2)
+  local time_ = units.duration(seconds)
+  if not time_ or time_ >= 1e9 then
+    error("clock:advance: expected " .. units.duration_expected .. ", found " .. check.describe(seconds), 2)
   end
-  advance(self._app, seconds)
+  advance(self._app, time_)
 end
 
 --- Seconds since 1970, as gateway.now() gives them.

@@ -156,7 +156,8 @@ luassert:register("assertion", "metric", function(state, arguments, level)
     if sample.name == name then there[#there + 1] = ("  %s%s %s"):format(name, describe_labels(sample.labels), tostring(sample.value)) end
   end
   tell(arguments, ("expected %s%s%s to be %s, found %s%s"):format(state.mod and "" or "not ", name, describe_labels(labels),
-    wanted and tostring(wanted) or "there", tostring(value), #there > 0 and "\n" .. table.concat(there, "\n") or ""))
+    wanted and tostring(wanted) or "there", value and tostring(value) or "none",
+    #there > 0 and "\n" .. table.concat(there, "\n") or ""))
   return fits
 end, POSITIVE, NEGATIVE)
 

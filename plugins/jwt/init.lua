@@ -41,7 +41,7 @@ local function list_of(value)
   return value
 end
 
-local secret_field = { type = "string", min_len = 16, secret = true, description = "of HS256, HS384 and HS512, 16 bytes at least" }
+local secret_field = { type = "string", min_len = 16, secret = true, description = "the shared secret of HS256, HS384 and HS512" }
 local pem_field = { type = "string", check = pem_problem, description = "a public key or a certificate in PEM" }
 
 local schema = {
@@ -66,7 +66,7 @@ local schema = {
   jwks_refresh_every = {
     type = "duration", min = 1, default = "30s", description = "a key id that is not known has them fetched again, but not more often",
   },
-  jwks_timeout = { type = "duration", min = 0.01, default = "5s", description = "of fetching them" },
+  jwks_timeout = { type = "duration", min = 0.01, default = "5s", description = "how long fetching the keys may take" },
   algorithms = {
     type = "list", of = { type = "enum", one_of = algorithms }, min_items = 1, unique = true,
     description = "those that are taken; without it, all that the keys are made for",
@@ -92,13 +92,13 @@ local schema = {
   cookie = { type = "string", min_len = 1, description = "a cookie in which it may stand as well" },
   optional = { type = "boolean", default = false, description = "requests without a token go on, as nobody's" },
   hide_credentials = { type = "boolean", default = false, description = "the backend does not get the token" },
-  consumer_claim = { type = "string", default = "sub", description = "who it is" },
+  consumer_claim = { type = "string", default = "sub", description = "the claim that says who it is" },
   consumer_header = credentials.consumer_field(),
   claims_to_headers = {
     type = "map", of = credentials.header_field(nil, "the header"), default = {},
     description = "claims that the backend gets as headers, which clients cannot send",
   },
-  realm = credentials.name_field("of WWW-Authenticate", "gateway"),
+  realm = credentials.name_field("the realm that refusals name in WWW-Authenticate", "gateway"),
 }
 
 -- The config's keys; raises for one that is none.
@@ -227,6 +227,7 @@ return {
   name = "jwt",
   version = "1.0.0",
   description = "Lets in requests with a JSON Web Token that a known key has signed.",
+  example = { jwks_url = "http://auth.internal/jwks.json", issuer = "https://auth.example.com", roles = { any = { "admin" } } },
   schema = schema,
   one_required = { "secret", "public_key", "keys", "jwks_url" },
   check = function(config)

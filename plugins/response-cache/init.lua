@@ -310,6 +310,7 @@ return {
   name = "response-cache",
   version = "1.0.0",
   description = "Keeps answers that may be kept, and gives them again: a shared cache by RFC 9111.",
+  example = { default_ttl = "30s", stale_if_error = "10m" },
   schema = {
     store = { type = "string", default = "response-cache", pattern = "^[%w_.-]+$", max_len = 100,
       description = "name of the gateway.shared that the answers are kept in; plugins that name the same one share it" },

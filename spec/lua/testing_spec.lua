@@ -527,7 +527,8 @@ describe("what is wrong", function()
     { "an unknown option of a request", function() app_to({}):get("/", { header = {} }) end, 'did you mean "headers"' },
     { "a path that is none", function() app_to({}):get({}) end, "app:get: expected a path" },
     { "a client that is nowhere", function() app_to({}):get("/", { client_ip = "me" }) end, "client_ip: expected an IP address" },
-    { "time that runs backwards", function() app_to({}).clock:advance(-1) end, "expected seconds, found %-1" },
+    { "time that runs backwards", function() app_to({}).clock:advance(-1) end, "expected a duration .*, found %-1" },
+    { "a dot for a colon", function() app_to({}).get "/" end, "expected app:get%(path%) with a colon" },
     { "hosts that are none", function() testing.app(function() end, { hosts = { a = "b" } }) end, "hosts: expected" },
   } do
     it("in " .. case[1] .. " is said at the test's line", function()

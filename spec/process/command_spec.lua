@@ -327,6 +327,14 @@ it("every shipped plugin is documented: a description, and one of each option", 
     assert.same({ 0, "" }, { got.code, got.stderr })
     local bare = got.stdout:match("\n  ([%w_]+): [^\n]*\n  [%w_]+: ")
     assert.is_nil(bare, name .. " does not say what this option is")
+    -- The example is one that runs.
+    local use = got.stdout:match("\nexample:\n(  use = .*)\n$")
+    local checked = run({ "check", "try.lua" }, { inside = true, files = { ["try.lua"] = ([[local gateway = require "gateway"
+      gateway.listen "127.0.0.1:1"
+      gateway.upstream "beta" { "127.0.0.1:2" }
+      gateway.upstream "shadow" { "127.0.0.1:3" }
+      gateway.route "/" { to = "beta", %s }]]):format(assert(use, name):gsub("%${", "$\\123")) } }) -- no variable of the harness
+    assert.same({ 0, "" }, { checked.code, checked.stderr })
   end
   assert.is_true(count >= 5)
 end)
