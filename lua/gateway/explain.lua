@@ -90,6 +90,7 @@ local function others_of(run, judged)
       other.rank, other.before = rank, not taken and judged.route ~= nil
       other.miss = candidate.miss or "behind"
       for _, name in ipairs { "segment", "expected", "found", "header" } do other[name] = candidate[name] end
+      if candidate.parameter then other.expected = ":" .. other.expected end
       if other.header then other.found = other.found and dry_run.shown(other.header, other.found) end
       out[#out + 1] = other
     end
@@ -217,7 +218,11 @@ local function target_data(run, outcome, decided)
     end
   elseif target.kind == "script" then
     out.text = target.text
-    out.answered = decided and decided.answered or nil
+    if decided then
+      out.answered, out.waited = decided.answered, decided.waited
+      out.asked = decided.asked[1] and decided.asked or nil
+      if not decided.ended then out.failed = true end
+    end
   elseif target.kind == "answer" then
     out.status = target.answer.status
   end
@@ -287,6 +292,7 @@ local function plain(out)
       if step[name] then step[name] = json.array(step[name]) end
     end
   end
+  if out.target and out.target.asked then out.target.asked = json.array(out.target.asked) end
   if out.route and out.route.params then out.route.params = json.array(out.route.params) end
   return out
 end

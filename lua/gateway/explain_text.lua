@@ -72,6 +72,10 @@ local function others_lines(out, others)
   out("", ("%s%d %s (%s)"):format(near > 0 and "and " or "", far, far == 1 and "other" or "others", table.concat(kinds, ", ")))
 end
 
+local function asked_lines(out, indent, list)
+  for _, asked in ipairs(list or {}) do out("", ("%swould ask %s %s (played: 200)"):format(indent, asked.method, asked.url)) end
+end
+
 local function step_lines(out, label, i, step)
   local text = step.outcome
   if step.status then text = ("%s %d"):format(text, step.status) end
@@ -79,9 +83,7 @@ local function step_lines(out, label, i, step)
   if changed ~= "" then text = ("%s; request: %s"):format(text, changed) end
   if step.waited then text = ("%s; waited %s"):format(text, seconds(step.waited)) end
   out(label, ("%d. %s: %s"):format(i, step.name, text))
-  for _, asked in ipairs(step.asked or {}) do
-    out("", ("   would ask %s %s (played: 200)"):format(asked.method, asked.url))
-  end
+  asked_lines(out, "   ", step.asked)
 end
 
 local function retry_text(retry)
@@ -133,7 +135,9 @@ local function target_lines(out, told)
     for i, share in ipairs(target.shares) do arms[i] = ("%s %.3g%%"):format(share.to, share.percent) end
     out("target", "split by chance: " .. table.concat(arms, ", "))
   elseif target.kind == "script" then
-    out("target", target.text .. (target.answered and (": answered %d"):format(target.answered) or ""))
+    local what = target.failed and ": failed" or target.answered and (": answered %d"):format(target.answered) or ""
+    out("target", target.text .. what .. (target.waited and ("; waited %s"):format(seconds(target.waited)) or ""))
+    asked_lines(out, "", target.asked)
   end
   if target.upstream then
     upstream_lines(out, (target.kind == "split" or target.kind == "script") and "" or "target", target.upstream)

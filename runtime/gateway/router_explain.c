@@ -70,6 +70,7 @@ static bool path_fits(const gw_pattern *p, gw_slice path, gw_router_reason *out)
             continue;
         out->segment = i + 1;
         out->expected = last ? GW_NO_SLICE : p->segments[i].text;
+        out->parameter = !last && p->segments[i].kind == GW_SEGMENT_PARAMETER;
         out->found = segment;
         return false;
     }

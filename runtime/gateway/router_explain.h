@@ -17,6 +17,7 @@ typedef struct gw_router_reason {
     int miss;          /* enum gw_router_miss */
     uint32_t segment;  /* PATH: the first segment that differs, from 1 on */
     gw_slice expected; /* PATH: what the pattern has there; {NULL,0}: the path should have ended before */
+    bool parameter;    /* PATH: that is the name of a parameter, which takes any segment but an empty one */
     gw_slice found; /* PATH: what the path has there; {NULL,0}: it ended before. HEADER: the field's value; {NULL,0}: not there */
     uint32_t condition; /* HEADER: which of the route's */
 } gw_router_reason;

@@ -57,6 +57,7 @@ static void push_candidate(lua_State *L, const gw_generation *g, const gw_match 
         set_number(L, "segment", why->segment);
         set_slice(L, "expected", why->expected);
         set_slice(L, "found", why->found);
+        set_bool(L, "parameter", why->parameter);
     } else if (why->miss == GW_MISS_HEADER) {
         set_slice(L, "header", m->headers[why->condition].name);
         set_slice(L, "expected", m->headers[why->condition].value);

@@ -33,6 +33,7 @@ gateway.route "/api" { methods = { "POST" }, to = named }
 gateway.route "/third" { to = function(r) return r.query == "" and users or gateway.respond(404, "none") end }
 gateway.route "/broken" { use = { function() error "oh" end }, to = users }
 gateway.route "/split" { to = gateway.split { { users, weight = 3 }, { gateway.respond(200, "x"), weight = 1 } } }
+gateway.route "/decide" { to = function() return gateway.respond(gateway.fetch("http://who.internal/").status) end }
 gateway.route "/small" { limits = { body_bytes = 3 }, to = named }
 ]]
 
@@ -64,7 +65,7 @@ route      api.example.com "/api/users/:id" (main.lua:8)
 not taken  1. api.example.com "= /api/users" (main.lua:7): path goes on at segment 3, "7"
            3. "/api/users/:id" (main.lua:25): header X-Version: 2 is expected, it is not there
            4. "/api" (main.lua:26): method: POST is expected
-           and 4 others (path differs: 4)
+           and 5 others (path differs: 5)
 limits     rate_limit(100/s burst 20, by header:x-tenant): key t1, admits, while its quota lasts
 chain      1. key-auth: passed on; request: added X-Consumer: alice, took away X-Api-Key
            2. main.lua:11: passed on; request: path = /v2/api/users/7, query = token=***&y=2, added X-User: u7, added X-Who: 200; waited 501 ms
@@ -105,7 +106,7 @@ route      api.example.com "/api/users/:id" (main.lua:8)
 not taken  1. api.example.com "= /api/users" (main.lua:7): path goes on at segment 3, "7"
            3. "/api/users/:id" (main.lua:25): header X-Version: 2 is expected, it is not there
            4. "/api" (main.lua:26): method: POST is expected
-           and 4 others (path differs: 4)
+           and 5 others (path differs: 5)
 limits     rate_limit(100/s burst 20, by header:x-tenant): key 203.0.113.9 (there is no header X-Tenant), admits, while its quota lasts
 chain      1. key-auth: answered 401
            2. main.lua:11: not reached
@@ -124,7 +125,7 @@ request    POST /api/y
            path /api/y
 route      "/api" (main.lua:26)
 not taken  3. "/api/users/:id" (main.lua:25): path differs at segment 2: "users" is expected, found "y"
-           and 6 others (host differs: 2, path differs: 4)
+           and 7 others (host differs: 2, path differs: 5)
 target     upstream "named" (main.lua:6), round_robin
            one of users.internal:80, spare.internal:80 backup
            timeouts connect 5 s, first byte 30 s, idle 30 s, total 30 s
@@ -151,7 +152,7 @@ request    DELETE /api/y
 refused    405 method not allowed; Allow: POST
 not taken  3. "/api/users/:id" (main.lua:25): path differs at segment 2: "users" is expected, found "y"
            4. "/api" (main.lua:26): method: POST is expected
-           and 6 others (host differs: 2, path differs: 4)
+           and 7 others (host differs: 2, path differs: 5)
 status     405: method not allowed
 ]],
   },
@@ -169,7 +170,7 @@ request    GET /third?a=1
            host x, client 127.0.0.1
            path /third, query a=1
 route      "/third" (main.lua:27)
-not taken  7 others (host differs: 2, path differs: 5)
+not taken  8 others (host differs: 2, path differs: 6)
 target     function main.lua:27: answered 404
 status     404
 response   Content-Type: text/plain; charset=utf-8
@@ -184,6 +185,12 @@ describe("gateway explain", function()
   for _, case in ipairs(golden) do
     it("tells: " .. case[1], function() assert.equal(case[3], told(case[2])) end)
   end
+
+  it("tells whom a function as target asks, and which parameter is missing", function()
+    local text = told { "http://x/decide" }
+    assert.matches("target     function main.lua:30: answered 200\n           would ask GET http://who.internal/ (played: 200)", text, 1, true)
+    assert.matches('path ends before segment 3, ":id"', told { "http://x/api/users" }, 1, true)
+  end)
 
   it("does not say which endpoint when it goes by chance", function()
     local text = told { "http://x/third" }
@@ -222,7 +229,7 @@ describe("gateway explain", function()
     assert.equal(2, value.route.index)
     assert.same({ { name = "id", value = "7" } }, value.route.params)
     assert.equal("header", value.others[2].miss)
-    assert.equal(7, #value.others)
+    assert.equal(8, #value.others)
     assert.equal("http://auth.internal/who?key=***", value.chain[2].asked[1].url)
     assert.falsy(got.stdout:find("s3cr3t", 1, true))
   end)
