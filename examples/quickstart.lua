@@ -24,6 +24,7 @@ for _, name in ipairs { "one", "two" } do
         path = request.path,
         client = request.headers["x-forwarded-for"],
         user = request.headers["x-user"],
+        consumer = request.headers["x-consumer"],
       })
     end,
   }
@@ -47,4 +48,5 @@ end
 gateway.route "= /" { to = gateway.split { { one, weight = 1 }, { two, weight = 1 } } }
 gateway.route "/one" { to = one }
 gateway.route "/users/:id" { methods = { "GET" }, use = { who_are_you }, to = two }
+gateway.route "/private" { use = { gateway.plugin("key-auth", { keys = { quick = "alice" } }) }, to = one }
 gateway.route "= /hello" { to = gateway.respond(200, "hello\n") }
