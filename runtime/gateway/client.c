@@ -68,6 +68,15 @@ static void client_idle(gw_client *c)
     gw_stream_timeout(&c->stream, (e->draining || c->close_soon) && idle > LAST_REQUEST_SECONDS ? LAST_REQUEST_SECONDS : idle);
 }
 
+/* It is idle, and its time to go has come: unless something has come, too, which we were too busy to read. */
+static void client_go(gw_client *c)
+{
+    if (gw_stream_alive(&c->stream))
+        client_linger(c);
+    else
+        gw_stream_timeout(&c->stream, LAST_REQUEST_SECONDS);
+}
+
 /* It is idle, and to close: at once, when it has been idle for so long that nothing can be on its way. */
 static void client_close_idle(gw_client *c)
 {
@@ -81,7 +90,7 @@ static void client_close_idle(gw_client *c)
     if (wait > 0)
         gw_stream_timeout(&c->stream, wait < LAST_REQUEST_SECONDS ? wait : LAST_REQUEST_SECONDS);
     else
-        client_linger(c);
+        client_go(c);
 }
 
 /* Makes room for more of a head: by moving it to the front, or into a larger buffer. The scan has already judged the limits. */
@@ -303,8 +312,8 @@ static void client_expired(gw_stream *s)
         gw_exchange_client_expired(c->x);
         break;
     case GW_CLIENT_IDLE:
-        if (c->close_soon) {
-            client_linger(c);
+        if (c->close_soon || c->engine->draining) {
+            client_go(c);
             break;
         }
         gw_client_close(c);
