@@ -1,50 +1,11 @@
 -- What a running gateway answered, in words: `gateway status`, `gateway reload`, `gateway drain`.
 
 local json = require "gateway.json"
+local words = require "gateway.words"
 
 local remote = {}
 
--- ---- numbers as people read them ----
-
-local function count(n)
-  local text = ("%d"):format(n)
-  local head, tail = text:match("^(%d%d?%d?)(%d*)$")
-  while #tail % 3 ~= 0 do
-    head, tail = head .. tail:sub(1, 1), tail:sub(2)
-  end
-  return head .. tail:gsub("%d%d%d", ",%0")
-end
-
-local function bytes(n)
-  for _, unit in ipairs { "B", "KB", "MB", "GB" } do
-    if n < 1024 or unit == "GB" then return (unit == "B" and "%d %s" or "%.1f %s"):format(n, unit) end
-    n = n / 1024
-  end
-end
-
-local function duration(seconds)
-  if seconds < 1 then return ("%d ms"):format(math.floor(seconds * 1000 + 0.5)) end
-  if seconds < 60 then return ("%.1f s"):format(seconds) end
-  seconds = math.floor(seconds)
-  local days, hours, minutes = math.floor(seconds / 86400), math.floor(seconds / 3600) % 24, math.floor(seconds / 60) % 60
-  if days > 0 then return ("%d d %d h"):format(days, hours) end
-  if hours > 0 then return ("%d h %d min"):format(hours, minutes) end
-  return ("%d min %d s"):format(minutes, seconds % 60)
-end
-
-local function plural(n, word)
-  return ("%s %s%s"):format(count(n), word, n == 1 and "" or "s")
-end
-
--- A member that may be null, which is a table of its own.
-local function given(value)
-  return value ~= json.null and value or nil
-end
-
--- What the terminal is told must be text, whatever a script calls its upstreams.
-local function plain(value)
-  return (tostring(value):gsub("%c", "?"))
-end
+local count, bytes, duration, plural, given, plain = words.count, words.bytes, words.duration, words.plural, words.given, words.plain
 
 -- Rows of texts as columns; those named in `right` end below each other.
 local function columns(rows, right)
@@ -64,10 +25,10 @@ end
 -- ---- status ----
 
 local function health_of(endpoint)
-  local words = {}
-  if endpoint.drained then words[#words + 1] = "drained" end
-  if not endpoint.healthy then words[#words + 1] = "down (" .. table.concat(endpoint.down, ", ") .. ")" end
-  return #words > 0 and table.concat(words, ", ") or "up"
+  local said = {}
+  if endpoint.drained then said[#said + 1] = "drained" end
+  if not endpoint.healthy then said[#said + 1] = "down (" .. table.concat(endpoint.down, ", ") .. ")" end
+  return #said > 0 and table.concat(said, ", ") or "up"
 end
 
 local function breaker_of(endpoint)

@@ -16,6 +16,7 @@ const char gw_main_help[] = "gateway: an API gateway that is scripted in Lua\n"
                             "  gateway plan SCRIPT      tell what a script would change in the running gateway\n"
                             "  gateway reload           have the running gateway load its script anew\n"
                             "  gateway status           what the running gateway is at\n"
+                            "  gateway top              the same live, with rates, in one screen\n"
                             "  gateway drain            end it in order, or take an endpoint out of rotation\n"
                             "  gateway completion SHELL print completions for bash, zsh or fish\n"
                             "  gateway --version        print the version\n"
@@ -197,6 +198,19 @@ static const char status_help[] = "usage: gateway status [--json] [OPTIONS]\n"
                                   "example:\n"
                                   "  gateway status --admin unix:/run/gateway/admin\n";
 
+static const char top_help[] = "usage: gateway top [--once] [OPTIONS]\n"
+                               "\n"
+                               "One screen of what the running gateway is at, anew each second: traffic, errors and\n"
+                               "latency by route, endpoints with health and breakers, the slowest requests, plugins.\n"
+                               "Rates and percentiles are of the last five seconds. q quits.\n"
+                               "\n"
+                               "  --once               looks for a second, prints it all once, without colours; so it does\n"
+                               "                       where the output is no terminal\n" ASKING "\n"
+                               "exit status: 0, or 1 when it could not be asked, 2 for wrong usage.\n"
+                               "\n"
+                               "example:\n"
+                               "  gateway top --admin unix:/run/gateway/admin\n";
+
 static const char drain_help[] = "usage: gateway drain [OPTIONS]\n"
                                  "       gateway drain --upstream NAME --endpoint ADDRESS [--undo] [OPTIONS]\n"
                                  "\n"
@@ -258,6 +272,7 @@ static const gw_command_option reload_options[] = {
     ASKED,
     {0}};
 static const gw_command_option status_options[] = {SWITCH("--json", json, "as JSON"), ASKED, {0}};
+static const gw_command_option top_options[] = {SWITCH("--once", once, "print it once"), ASKED, {0}};
 static const gw_command_option drain_options[] = {TEXT("--upstream", "NAME", upstream, "the endpoint's upstream"),
                                                   TEXT("--endpoint", "ADDRESS", endpoint, "the endpoint to take out"),
                                                   SWITCH("--undo", undo, "it takes requests again"),
@@ -278,6 +293,7 @@ const gw_command_row gw_commands[] = {
      .options = status_options},
     {"reload", "have the running gateway load its script anew", GW_COMMAND_RELOAD, reload_help, .options = reload_options},
     {"status", "what the running gateway is at", GW_COMMAND_STATUS, status_help, .options = status_options},
+    {"top", "watch the running gateway, in one screen", GW_COMMAND_TOP, top_help, .options = top_options},
     {"drain", "end the gateway in order, or take an endpoint out", GW_COMMAND_DRAIN, drain_help, .options = drain_options},
     {"completion", "print completions for a shell", GW_COMMAND_COMPLETION, completion_help, .takes = "SHELL"},
 };

@@ -7,6 +7,7 @@
 #include "process/reload.h"
 #include "process/remote.h"
 #include "process/supervisor.h"
+#include "process/top.h"
 #include "script/script.h"
 #include "script/testing.h"
 #include <stdlib.h>
@@ -127,6 +128,8 @@ int main(int argc, char *argv[])
     case GW_COMMAND_PLAN:
     case GW_COMMAND_DRAIN:
         return gw_remote_command(&options);
+    case GW_COMMAND_TOP:
+        return gw_top_command(&options);
     case GW_COMMAND_COMPLETION:
         if (gw_completion_write(options.script, stdout))
             return written(stdout, EXIT_SUCCESS);

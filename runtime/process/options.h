@@ -25,7 +25,8 @@ enum gw_command {
     GW_COMMAND_DRAIN,
     GW_COMMAND_COMPLETION,
     GW_COMMAND_EXPLAIN,
-    GW_COMMAND_PLAN
+    GW_COMMAND_PLAN,
+    GW_COMMAND_TOP
 };
 
 #define GW_OPTION_LIST_MOST 8
@@ -43,6 +44,7 @@ typedef struct gw_options {
     const char *admin, *token, *token_file;
     const char *upstream, *endpoint; /* of drain */
     bool undo, json;
+    bool once; /* of top */
     /* of reload, when it is staged */
     const char *share, *lasts, *least, *candidate;
     gw_option_list abort_if;

@@ -11,7 +11,6 @@
 #define ANSWER_SECONDS 30.0
 #define RELOAD_SECONDS 700.0 /* a script may ask for 600 s to load in */
 #define PLAN_SECONDS 60.0
-#define TOKEN_MOST 4096
 
 /* The address, or false and why not on stderr. */
 static bool find_address(const char *text, gw_address *to)
@@ -44,7 +43,7 @@ static bool find_address(const char *text, gw_address *to)
 }
 
 /* The token into `room`, or NULL: there is none. False: there should be. */
-static bool find_token(const gw_options *o, char room[TOKEN_MOST], const char **token)
+static bool find_token(const gw_options *o, char room[GW_TOKEN_MOST], const char **token)
 {
     const char *file = o->token_file;
     *token = o->token;
@@ -54,7 +53,7 @@ static bool find_token(const gw_options *o, char room[TOKEN_MOST], const char **
         file = getenv("GATEWAY_TOKEN_FILE");
     if (file && *file) {
         FILE *f = fopen(file, "re");
-        size_t n = f ? fread(room, 1, TOKEN_MOST - 1, f) : 0;
+        size_t n = f ? fread(room, 1, GW_TOKEN_MOST - 1, f) : 0;
         bool good = f && !ferror(f);
         if (!good)
             fprintf(stderr, "gateway: cannot read the token in %s: %m\n", file);
@@ -89,7 +88,7 @@ static void add_escaped(gw_text *t, const char *text)
 }
 
 /* The answer in words: its JSON through the library's gateway.remote. */
-static int print_answer(const char *what, const gw_asked *answer)
+int gw_remote_print(const char *what, const gw_asked *answer)
 {
     char *text = NULL, *asked = NULL;
     int status = EXIT_FAILURE;
@@ -156,17 +155,29 @@ static bool add_staged(gw_text *t, const gw_options *o)
     return add_path(t, "script", o->candidate);
 }
 
+bool gw_remote_find(const gw_options *o, gw_remote *r)
+{
+    r->at = o->admin ? o->admin : getenv("GATEWAY_ADMIN");
+    if (!r->at || !*r->at)
+        r->at = DEFAULT_ADMIN;
+    r->to = (gw_address){0};
+    return find_address(r->at, &r->to) && find_token(o, r->room, &r->token);
+}
+
+const char *gw_remote_why(int status)
+{
+    return status == GW_REFUSED ? "nobody listens there, or not for this user (--admin and GATEWAY_ADMIN say where to ask)"
+                                : gw_status_text(status);
+}
+
 int gw_remote_command(const gw_options *o)
 {
-    const char *at = o->admin ? o->admin : getenv("GATEWAY_ADMIN"), *token;
-    char room[TOKEN_MOST], path[2048];
-    gw_address to = {0};
-    if (!at || !*at)
-        at = DEFAULT_ADMIN;
-    if (!find_address(at, &to) || !find_token(o, room, &token))
+    gw_remote r;
+    char path[2048];
+    if (!gw_remote_find(o, &r))
         return EXIT_FAILURE;
     const char *what = "status";
-    gw_ask ask = {.method = "POST", .path = path, .token = token, .seconds = ANSWER_SECONDS};
+    gw_ask ask = {.method = "POST", .path = path, .token = r.token, .seconds = ANSWER_SECONDS};
     gw_text text = gw_text_on(path, sizeof path - 1);
     switch (o->command) {
     case GW_COMMAND_RELOAD:
@@ -204,18 +215,16 @@ int gw_remote_command(const gw_options *o)
         return EXIT_FAILURE;
     }
     gw_asked answer;
-    int status = gw_ask_admin(&to, &ask, &answer);
+    int status = gw_ask_admin(&r.to, &ask, &answer);
     if (status != GW_OK) {
-        fprintf(stderr, "gateway: no answer from the admin address %s: %s\n", at,
-                status == GW_REFUSED ? "nobody listens there, or not for this user (--admin and GATEWAY_ADMIN say where to ask)"
-                                     : gw_status_text(status));
+        fprintf(stderr, "gateway: no answer from the admin address %s: %s\n", r.at, gw_remote_why(status));
         return EXIT_FAILURE;
     }
     if (o->json && answer.status == 200)
         status = fwrite(answer.body, 1, answer.body_len, stdout) == answer.body_len && fflush(stdout) == 0 ? EXIT_SUCCESS
                                                                                                            : EXIT_FAILURE;
     else
-        status = print_answer(what, &answer);
+        status = gw_remote_print(what, &answer);
     gw_asked_free(&answer);
     return status;
 }
