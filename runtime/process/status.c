@@ -4,6 +4,7 @@
 #include "process/admin.h"
 #include "process/options.h"
 #include "process/supervisor.h"
+#include <stdatomic.h>
 #include <unistd.h>
 
 #define COUNT(field) ((unsigned long long)__atomic_load_n(&(field), __ATOMIC_RELAXED))
@@ -90,7 +91,8 @@ static void add_limits(gw_text *t, const gw_generation *g)
         first = false;
         gw_text_lit(t, "{\"name\":");
         gw_text_json(t, s->name);
-        gw_text_printf(t, ",\"kind\":\"%s\",\"refused\":%llu}", gw_shared_kind_name(s->config.kind), COUNT(s->refused));
+        gw_text_printf(t, ",\"kind\":\"%s\",\"refused\":%llu}", gw_shared_kind_name(s->config.kind),
+                       (unsigned long long)atomic_load_explicit(&s->refused, memory_order_relaxed));
     }
     gw_text_lit(t, "]");
 }
