@@ -264,6 +264,65 @@ describe("a staged reload", function()
     g:stop()
   end)
 
+  it("is taken back when a binary upgrade begins, which goes on", function()
+    local g = start()
+    assert.equal(202, stage(g, { share = "50%", ["for"] = "60s", file = "good.lua" }).status)
+    peers.within(function() peers.eventually(function() return now(g) ~= nil end, "the staging") end)
+    sys.adopt_orphans()
+    g:signal(sys.SIGUSR2)
+    g:log_wait(function(line) return line.message == "the candidate generation was taken back" end)
+    local line = g:log_wait(function(entry) return entry.message == "upgraded: the new process serves" end)
+    g:succeeded_by(line.new_pid)
+    for n = 1, 10 do assert.equal("stable", ask(g, n).body) end
+    g:stop()
+  end)
+
+  it("survives a candidate whose script runs away, and is taken back for it", function()
+    local lua = [[
+gateway.route "/lua" { use = { function(request, next) %s return next() end }, to = gateway.respond(200, "x") }
+]]
+    local g = start { script = STABLE .. lua:format(""), own = GOOD .. lua:format("while true do end") }
+    local answer = stage(g, { share = "50%", ["for"] = "60s", file = "own.lua", min = 3, abort_if = { "errors>stable+10%" } })
+    assert.equal(202, answer.status, answer.body)
+    peers.within(function()
+      peers.eventually(function() return now(g) ~= nil end, "the staging")
+      local conn = peers.connect(g.port)
+      local n = 0
+      while now(g) do
+        n = n + 1
+        conn:ask { path = "/lua", headers = { ["X-Forwarded-For"] = client(n) } }
+      end
+      conn:close()
+    end)
+    assert.matches("^errors>stable%+10%%: the candidate's is ", staged(g).last.reason)
+    assert.equal(0, staged(g).last.stable.errors)
+    peers.within(function()
+      peers.eventually(function() return g:status().generations_draining == 0 end, "the candidate to be freed")
+    end)
+    for n = 1, 20 do assert.equal(200, g:ask({ path = "/lua", headers = { ["X-Forwarded-For"] = client(n) } }).status) end
+    g:stop()
+  end)
+
+  it("leaves nothing behind, many times over", function()
+    local g = start()
+    local function round()
+      assert.equal(202, stage(g, { share = "50%", ["for"] = "60s", file = "good.lua" }).status)
+      for n = 1, 4 do ask(g, n) end
+      assert.equal(200, g:admin("/reload?end=back", "POST").status)
+      peers.within(function()
+        peers.eventually(function() return g:status().generations_draining == 0 end, "the candidate to be freed")
+      end)
+    end
+    for _ = 1, 8 do round() end
+    local generations = g:status().generations_draining
+    for _ = 1, 8 do round() end
+    assert.equal(generations, g:status().generations_draining)
+    assert.equal(1, g:generation())
+    assert.equal(200, g:reload().status)
+    assert.equal(18, g:generation()) -- each candidate had a number
+    g:stop() -- and the leak checker has nothing to say
+  end)
+
   it("shares limits with the stable one, whose settings hold until the end; new upstreams with breakers work", function()
     local with = [[
 local l = gateway.rate_limit { name = "l", limit = %d, window = "1h", by = "none" }
