@@ -120,7 +120,7 @@ return {
       if not answer then
         gateway.log.warn("forward-auth: the service could not be asked", { error = problem, fail = config.fail })
         if config.fail == "closed" then
-          return gateway.respond(503, { error = "who may come in cannot be asked at the moment" }, { ["Retry-After"] = "1" })
+          return gateway.respond(503, { error = "access cannot be checked at the moment" }, { ["Retry-After"] = "1" })
         end
       elseif answer.status < 200 or answer.status > 299 then
         return refusal(answer)

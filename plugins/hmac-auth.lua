@@ -189,7 +189,7 @@ return {
         local added, why = seen:add(given.id .. " " .. expected, true, when and math.max(1, when + skew - gateway.now()) or 2 * skew)
         if not added then
           if why == "exists" then return refuse("the request was made before") end
-          return gateway.respond(503, { error = "the request cannot be remembered" })
+          return gateway.respond(503, { error = "signatures cannot be checked at the moment" }, { ["Retry-After"] = "1" })
         end
       end
       if config.hide_credentials then request.headers.authorization = nil end

@@ -167,6 +167,10 @@ return function(words)
     if not good then return fail(1, "%s", why) end
     io.stdout:write("wrote ", file[1], "\n")
   end
+  local shipped = debug.getregistry()["gateway.shipped_plugins"]
+  if shipped("plugins/" .. name .. ".lua") or shipped("plugins/" .. name .. "/init.lua") then
+    io.stdout:write("note: it takes the place of the shipped plugin of that name\n")
+  end
   io.stdout:write("try: gateway test ", spec, "\n")
   return 0
 end

@@ -1,6 +1,7 @@
 /* `gateway test` and `gateway new`: Lua programs that are in this one. */
 #include "script/api.h"
 #include "script/embedded.h"
+#include "script/task.h"
 #include "script/testing.h"
 #include <errno.h>
 #include <lauxlib.h>
@@ -107,6 +108,8 @@ static int run(lua_State *L)
     lua_setfield(L, -2, "gateway.testing_c");
     lua_pushcfunction(L, make_folder);
     lua_setfield(L, LUA_REGISTRYINDEX, "gateway.make_folder");
+    gw_push_shipped(L);
+    lua_setfield(L, LUA_REGISTRYINDEX, "gateway.shipped_plugins");
     lua_settop(L, 0);
     lua_getglobal(L, "debug");
     lua_getfield(L, -1, "traceback");

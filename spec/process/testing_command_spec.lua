@@ -66,6 +66,14 @@ describe("a new plugin", function()
     assert.is_nil(io.open(folder .. "/plugins/one.lua"))
   end)
 
+  it("says when it takes the place of a shipped one", function()
+    for _, name in ipairs { "cors", "jwt" } do
+      local code, said = run(folder, bin .. " new plugin " .. name)
+      assert.equal(0, code, said)
+      assert.truthy(said:find("note: it takes the place of the shipped plugin of that name\n", 1, true), said)
+    end
+  end)
+
   it("goes into another folder", function()
     local code, said = run("/", ("%s new plugin one --dir '%s/a/b'"):format(bin, folder))
     assert.equal(0, code, said)
