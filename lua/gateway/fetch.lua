@@ -122,6 +122,7 @@ end
 
 local function aim(handle, waits, target, options)
   local status
+  local named = type(target) == "string" and target:find("^[%w_.-]+$") -- as upstreams are
   if type(target) == "string" then
     if options.path ~= nil or options.key ~= nil then misuse(handle, "path and key go with an upstream: a URL says all") end
     status = C.gw_lua_fetch_url(handle, target, #target)
@@ -142,6 +143,7 @@ local function aim(handle, waits, target, options)
   if status == 0 then return nil end
   if status == INVALID and waits.out.ptr ~= nil then -- no misuse: it may be made of what came from outside
     local problem = ("cannot fetch %s: %s"):format(check.describe(target), text(waits.out.ptr, waits.out.len))
+    if named then problem = problem .. ", or an upstream itself, not its name" end
     C.gw_lua_wait_end(handle)
     return problem
   end
