@@ -122,9 +122,14 @@ local function drain(result)
     result.drained and "drained" or "takes requests again", plural(result.in_flight, "request"))
 end
 
+-- A latency: parts of a millisecond count here.
+local function latency(seconds)
+  return seconds < 1 and ("%.3g ms"):format(seconds * 1000) or ("%.3g s"):format(seconds)
+end
+
 local function side_line(name, side)
   return ("  %-10s %s, %.3g%% errors, mean %s, p50 %s, p99 %s"):format(name, plural(side.requests, "request"), side.error_rate * 100,
-    duration(side.mean), duration(side.p50), duration(side.p99))
+    latency(side.mean), latency(side.p50), latency(side.p99))
 end
 
 local function add_staged(out, staged)

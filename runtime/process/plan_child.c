@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #define CPU_SECONDS 25
-#define MEMORY_MOST ((rlim_t)4 << 30) /* of addresses: LuaJIT reserves some */
+#define MEMORY_MOST ((rlim_t)2 << 30) /* that can be written to: address space is reserved by the gigabyte */
 #define FILES_MOST ((rlim_t)64 << 20)
 
 static void limit(int what, rlim_t most)
@@ -102,7 +102,7 @@ int gw_plan_child(const char *stable, const char *candidate, const char *digest)
     limit(RLIMIT_CPU, CPU_SECONDS);
     limit(RLIMIT_FSIZE, FILES_MOST);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    limit(RLIMIT_AS, MEMORY_MOST);
+    limit(RLIMIT_DATA, MEMORY_MOST);
 #endif
     if (nice(10) == -1)
         errno = 0; /* as it is, then */
