@@ -162,7 +162,7 @@ static void *run(void *data)
         else if (!WIFEXITED(status) || WEXITSTATUS(status) > 1)
             wrong = "the process that plans has failed";
         else if (!(p->answer = read_all(out, &p->answer_len)))
-            wrong = "the process that plans has said nothing";
+            wrong = "the process that plans has ended without a word: a script in it takes too much memory";
         else
             p->status = WEXITSTATUS(status) ? 422 : 200;
     }
