@@ -166,6 +166,20 @@ local function problems(now)
   return out
 end
 
+-- A staged reload: how its candidate does.
+local function staged(now)
+  local one = given(now.staged) and given(now.staged.now)
+  if not one then return {} end
+  local out = { { { "warn", (" staged: generation %d, %s of the clients, %s left"):format(one.generation, percent(one.share, 1),
+    duration(one.remaining)) } } }
+  for _, side in ipairs { "candidate", "stable" } do
+    local s = one[side]
+    out[#out + 1] = { ("   %s: %s, errors %s, p50 %s, p99 %s"):format(side, words.plural(s.requests, "request"),
+      percent(s.errors, s.requests), time_of(s.p50), time_of(s.p99)) }
+  end
+  return out
+end
+
 local function summary(now, before, span, width)
   local classes, requests = less(now.total.classes, before.total.classes)
   local buckets = less(now.total.durations, before.total.durations)
@@ -296,6 +310,7 @@ function top.screen(now, before, width, height, styled)
   if before.pid ~= now.pid or before.uptime > now.uptime then before = now end
   local span = math.max(now.uptime - before.uptime, 0.001)
   local lines = summary(now, before, span, width)
+  for _, line in ipairs(staged(now)) do lines[#lines + 1] = line end
   local wrong = problems(now)
   local most = height == 0 and #wrong or math.min(#wrong, math.max(1, math.floor(height / 5)))
   for i = 1, most do lines[#lines + 1] = wrong[i] end

@@ -139,6 +139,7 @@ gw_live *gw_live_new(gw_supervisor *s, gw_generation *g)
         return NULL;
     }
     live->freed.run = on_freed;
+    gw_list_init(&live->link);
     live->release.run = free_live;
     g->freed = on_last_worker;
     g->freed_data = live;

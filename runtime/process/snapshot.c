@@ -110,7 +110,8 @@ static void add_generations(gw_text *t, const snapshot *sn)
                    "],\"reloads\":{\"succeeded\":%llu,\"refused\":%llu,\"building\":%s,\"history\":", ULL(s->reloads.succeeded),
                    ULL(s->reloads.refused), s->reloads.building ? "true" : "false");
     gw_history_json(t, &s->reloads.history);
-    gw_text_lit(t, "}");
+    gw_text_lit(t, "},\"staged\":");
+    gw_staged_status(t, s);
 }
 
 /* ---- plugins ---- */

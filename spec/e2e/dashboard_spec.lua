@@ -176,6 +176,26 @@ describe("the dashboard", function()
     end)
   end)
 
+  it("shows a staged reload beside the stable generation, and how it ended", function()
+    peers.run(function()
+      backends()
+      g:replace("main.lua", fine .. "\ngateway.route '/new' { to = gateway.respond(200, 'new') }")
+      local answer = g:admin("/reload?share=50%25&for=60s&abort_if=errors%3E1%25&wait=0", "POST")
+      assert.equal(202, answer.status, answer.body)
+      local number = answer.json.staged.now.generation
+      b:wait("return document.querySelector('#staged').innerText.includes(arguments[0])", "the staged one",
+        ("Staged: generation %d has 50 %% of the clients"):format(number))
+      assert.truthy(b:text("#staged"):find("unless errors>1%", 1, true), b:text("#staged"))
+      assert.truthy(gateway.command({ args = { "top", "--once", "--admin", "127.0.0.1:" .. g.vars.admin } }).stdout:find(
+        ("staged: generation %d, 50 %% of the clients"):format(number), 1, true))
+      assert.equal(200, g:admin("/reload?end=promote", "POST").status)
+      b:wait("return document.querySelector('#staged').hidden", "the end of it")
+      b:wait("return document.querySelector('#history li').innerText.includes('staged reload')", "its line")
+      g:replace("main.lua", fine)
+      assert.equal(200, g:reload().status)
+    end)
+  end)
+
   it("goes by the keyboard", function()
     local function focus()
       return b:run("const e = document.activeElement; return e.id || e.className || e.tagName")

@@ -201,7 +201,20 @@ function updateFacts(snapshot) {
   ]);
 }
 
+/** A staged reload: how its candidate does, beside the stable generation. */
+function updateStaged(snapshot) {
+  const box = byId("staged"), staged = snapshot.staged.now;
+  box.hidden = !staged;
+  if (!staged) return;
+  const side = (one) => `${plural(one.requests, "request")}, ${percent(one.errors, one.requests)} failed, p50 ${duration(one.p50)}, p99 ${duration(one.p99)}`;
+  const text = `Staged: generation ${staged.generation} has ${percent(staged.share, 1)} of the clients for ${duration(staged.remaining)} more` +
+    (staged.abort_if.length ? `, unless ${staged.abort_if.join(" or ")}` : "");
+  const rows = [["candidate", staged.candidate], ["stable", staged.stable]];
+  box.replaceChildren(text, ...rows.map(([name, one]) => h("div", null, `${name}: ${side(one)}`)));
+}
+
 function updateReloads(snapshot) {
+  updateStaged(snapshot);
   const { history, succeeded, refused, building } = snapshot.reloads;
   setText(byId("reloads-note"), `${plural(succeeded, "reload")}, ${refused} refused${building ? ", one under way" : ""}`);
   const note = byId("draining");
