@@ -1,5 +1,5 @@
--- For the yardstick: everything that watches is on: request ids, a JSON access log to a file, all metrics, tracing sampled at one percent. No
--- collector need be there.
+-- For the yardstick: everything that watches is on: request ids, a JSON access log to a file, all metrics, tracing sampled at one percent.
+-- No collector need be there.
 
 local gateway = require "gateway"
 

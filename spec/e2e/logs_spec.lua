@@ -130,8 +130,8 @@ describe("the access log", function()
         failures[#failures + 1] = good and "TAKEN " .. name or nil
         if not problem:find("main.lua:%d+: request.log") then failures[#failures + 1] = problem end
       end
-      for name in ("time type request_id headers response_headers cut trace_id client_ip method scheme host path query status bytes bytes_in "
-        .. "duration upstream endpoint upstream_duration attempts route generation worker error"):gmatch "%S+" do
+      for name in ("time type request_id headers response_headers cut trace_id client_ip method scheme host path query status "
+        .. "bytes bytes_in duration upstream endpoint upstream_duration attempts route generation worker error"):gmatch "%S+" do
         if pcall(function() request.log[name] = 1 end) then failures[#failures + 1] = "TAKEN " .. name end
       end
       local count = 0

@@ -38,7 +38,8 @@ describe("a condition of a staged reload", function()
     { "errors>stable+1%", { requests = 100, errors = 2 }, { requests = 100, errors = 4 },
       "errors>stable+1%: the candidate's is 4%, the stable one's 2%, 3% allowed" },
     { "p99>stable*1.5", { p99 = 0.1 }, { p99 = 0.14 }, nil },
-    { "p99>stable*1.5", { p99 = 0.1 }, { p99 = 0.2 }, "p99>stable*1.5: the candidate's is 200 ms, the stable one's 100 ms, 150 ms allowed" },
+    { "p99>stable*1.5", { p99 = 0.1 }, { p99 = 0.2 },
+      "p99>stable*1.5: the candidate's is 200 ms, the stable one's 100 ms, 150 ms allowed" },
     { "mean>stable*2+10ms", { mean = 0.1 }, { mean = 0.22 },
       "mean>stable*2+10ms: the candidate's is 220 ms, the stable one's 100 ms, 210 ms allowed" },
   } do
@@ -46,8 +47,8 @@ describe("a condition of a staged reload", function()
   end
 
   for _, text in ipairs {
-    "", "errors", "errors>", "errors>x", "errors<1%", "errors>1%%", "errors>1% ", "error>1%", "p99>", "p99>1%", "p99>1 hour", "p98>1s", "p99>-1s",
-    "errors>stable+1", "errors>stable+", "errors>stable*", "errors>stable*0", "errors>stable*2*2", "errors>101%", "p99>stable-1ms",
+    "", "errors", "errors>", "errors>x", "errors<1%", "errors>1%%", "errors>1% ", "error>1%", "p99>", "p99>1%", "p99>1 hour", "p98>1s",
+    "p99>-1s", "errors>stable+1", "errors>stable+", "errors>stable*", "errors>stable*0", "errors>stable*2*2", "errors>101%", "p99>stable-1ms",
     "errors>1e3%", "errors>99999999999999", "p99>\1", ("p99>%s"):format(("1"):rep(70)),
   } do
     local fine = text == "errors>1% "
