@@ -48,7 +48,8 @@ describe("a condition of a staged reload", function()
 
   for _, text in ipairs {
     "", "errors", "errors>", "errors>x", "errors<1%", "errors>1%%", "errors>1% ", "error>1%", "p99>", "p99>1%", "p99>1 hour", "p98>1s",
-    "p99>-1s", "errors>stable+1", "errors>stable+", "errors>stable*", "errors>stable*0", "errors>stable*2*2", "errors>101%", "p99>stable-1ms",
+    "p99>-1s", "errors>stable+1", "errors>stable+", "errors>stable*", "errors>stable*0", "errors>stable*2*2", "errors>101%",
+    "p99>stable-1ms",
     "errors>1e3%", "errors>99999999999999", "p99>\1", ("p99>%s"):format(("1"):rep(70)),
   } do
     local fine = text == "errors>1% "
