@@ -11,6 +11,7 @@ local limit_step = require "gateway.limit_step"
 local message = require "gateway.message"
 local respond = require "gateway.respond"
 local route = require "gateway.route"
+local declared = require "gateway.spec"
 local spawn = require "gateway.spawn"
 local traffic = require "gateway.traffic"
 local upstream = require "gateway.upstream"
@@ -61,6 +62,25 @@ local function layer(task, f, after, i, place, outer)
       cell.calls = cell.calls + 1
     end
     local result = f(request, after)
+    if result ~= response and getmetatable(result) ~= Made then result = unsaid(task, f, result, results[i + 1]) end
+    results[i] = result
+    here[0] = outer
+    return result
+  end
+end
+
+-- The same where middleware has spans (gateway.tracing { middleware = true }): as many frames, so that C counts right.
+local function traced_layer(task, f, after, i, place, outer)
+  local request, response, results, here, cells, view = task.request, task.response, task.results, task.here, task.cells, task.view
+  local label = route.labels[f]
+  local name = label and label.name or route.function_text(f)
+  return function()
+    here[0] = place
+    local cell = cells[place]
+    cell.calls = cell.calls + 1
+    local span = C.gw_lua_span_enter(view, name, #name)
+    local result = f(request, after)
+    if view.exchange ~= nil then C.gw_lua_span_leave(view, span) end
     if result ~= response and getmetatable(result) ~= Made then result = unsaid(task, f, result, results[i + 1]) end
     results[i] = result
     here[0] = outer
@@ -270,6 +290,8 @@ function chain.install(chains, park, next, leave, waits, token, counting, places
   -- The compiler throws everything away when its room is full: a script with hundreds of chains would be compiled over and over.
   jit.opt.start("maxtrace=20000", "maxmcode=32768")
   local drivers = {}
+  local tracing = declared.state.tracing
+  local traced = tracing and tracing.middleware
 
   local function make(memory, index)
     local spec = chains[index]
@@ -287,7 +309,7 @@ function chain.install(chains, park, next, leave, waits, token, counting, places
     local run = spec.to and decide(task, spec.to, next, depth, at[depth], at[depth - 1] or 0) or next
     for i = #spec.use, 1, -1 do
       local after, plugin = run, plugins[at[i]]
-      run = layer(task, spec.use[i], after, i, at[i], at[i - 1] or 0)
+      run = (traced and traced_layer or layer)(task, spec.use[i], after, i, at[i], at[i - 1] or 0)
       if plugin and plugin.switch then run = switched(run, task, after, i, at[i], plugin.switch) end
     end
     local thread = coroutine.create(function() return driver(task, run) end)

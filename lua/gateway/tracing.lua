@@ -9,6 +9,7 @@ local fields = {
   endpoint = { type = "string" },
   ratio = { type = "number", min = 0, max = 1 },
   errors = { type = "boolean" },
+  middleware = { type = "boolean" },
   service = { type = "string" },
   headers = { type = "map", of = "string" },
   timeout = { type = "duration", min = 0.05, max = 60 },
@@ -18,6 +19,7 @@ local fields = {
 ---@field endpoint? string where spans go by OTLP over HTTP: "http://HOST[:4318][/v1/traces]"; none: only traceparent is continued or begun
 ---@field ratio? number share of the traces that begin here that is sampled, 0 to 1 (1); a parent's decision goes before it
 ---@field errors? boolean spans of requests that failed, sampled or not (true)
+---@field middleware? boolean a span for each middleware function, too (false)
 ---@field service? string service.name ("gateway")
 ---@field headers? table<string, string> to send to the collector, such as an API key
 ---@field timeout? number|string that sending one batch may take (2 s)

@@ -80,24 +80,55 @@ void gw_trace_begin(gw_exchange *x)
 
 /* ---- tries ---- */
 
-void gw_trace_try(gw_exchange *x)
+static gw_span *add_span(gw_exchange *x)
 {
     gw_trace *t = x->trace;
-    x->span = NULL;
-    if (t->count >= GW_TRACE_TRIES_MOST)
-        return;
-    gw_span *s = gw_arena_take(&x->arena, sizeof *s);
+    gw_span *s = t->count < GW_TRACE_SPANS_MOST ? gw_arena_take(&x->arena, sizeof *s) : NULL;
     if (!s)
-        return;
+        return NULL;
     random_hex(x, s->id, sizeof s->id);
-    memcpy(t->header + 36, s->id, sizeof s->id);
-    s->started = gw_loop_now(x->engine->loop);
-    s->endpoint = gw_arena_copy(&x->arena, x->endpoint->text);
-    s->number = x->attempts;
+    s->parent = t->open;
     *t->last = s;
     t->last = &s->next;
     t->count++;
-    x->span = s;
+    return s;
+}
+
+void gw_trace_try(gw_exchange *x)
+{
+    gw_span *s = x->span = add_span(x);
+    if (!s)
+        return;
+    memcpy(x->trace->header + 36, s->id, sizeof s->id);
+    s->started = gw_loop_now(x->engine->loop);
+    s->endpoint = gw_arena_copy(&x->arena, x->endpoint->text);
+    s->number = x->attempts;
+}
+
+/* ---- middleware: by the clock itself, as most of it takes less than a turn of the loop ---- */
+
+static double now_here(void)
+{
+    return (double)gw_clock_monotonic_ns() / 1e9; /* the base of the loop's time */
+}
+
+gw_span *gw_trace_enter(gw_exchange *x, gw_slice name)
+{
+    gw_span *s = x->trace ? add_span(x) : NULL;
+    if (!s)
+        return NULL;
+    s->name = gw_arena_copy(&x->arena, name);
+    s->started = now_here();
+    x->trace->open = s;
+    return s;
+}
+
+void gw_trace_leave(gw_exchange *x, gw_span *s)
+{
+    if (!s || !x->trace)
+        return;
+    s->ended = now_here();
+    x->trace->open = (gw_span *)s->parent; /* ours, and made here */
 }
 
 void gw_trace_try_over(gw_exchange *x)
@@ -194,10 +225,21 @@ static void write_server(gw_exchange *x, gw_text *t, const gw_span *unused)
     end(t, x->status >= 500 || x->error, x->error);
 }
 
+static void write_middleware(gw_exchange *x, gw_text *t, const gw_span *s)
+{
+    double to = s->ended > 0 ? s->ended : now_here();
+    begin(x, t, s->id, s->parent ? s->parent->id : x->trace->span, "1", s->started, to);
+    gw_text_json(t, s->name);
+    gw_text_lit(t, ",\"attributes\":[");
+    if (x->route)
+        text_attribute(t, "http.route", x->route->name);
+    end(t, s->ended <= 0, "did not come back");
+}
+
 static void write_client(gw_exchange *x, gw_text *t, const gw_span *s)
 {
     double to = s->ended > 0 ? s->ended : gw_loop_now(x->engine->loop);
-    begin(x, t, s->id, x->trace->span, "3", s->started, to);
+    begin(x, t, s->id, s->parent ? s->parent->id : x->trace->span, "3", s->started, to);
     gw_text_json(t, x->request.method == GW_METHOD_OTHER ? GW_SLICE("HTTP") : x->request.method_name);
     gw_text_lit(t, ",\"attributes\":[");
     text_attribute(t, "http.request.method", x->request.method_name);
@@ -220,6 +262,6 @@ void gw_trace_end(gw_exchange *x)
     /* Loop time is monotonic; what it is by the wall clock is asked once, so that tries lie inside their request. */
     x->trace->wall = gw_engine_wall(x->engine) - gw_loop_now(x->engine->loop);
     for (const gw_span *s = x->trace->first; s; s = s->next)
-        write_span(x, write_client, s);
+        write_span(x, s->name.ptr ? write_middleware : write_client, s);
     write_span(x, write_server, NULL);
 }

@@ -13,19 +13,22 @@
 struct gw_exchange;
 
 #define GW_TRACEPARENT_BYTES 55 /* "00-" 32 hex "-" 16 hex "-" 2 hex */
-#define GW_TRACE_TRIES_MOST 16  /* spans of tries that one request has at most */
+#define GW_TRACE_SPANS_MOST 64  /* spans below its own that one request has at most */
 
 typedef struct gw_trace_spec {
     bool on;
+    bool middleware;   /* a span for each, too */
     bool errors;       /* spans of requests that failed, whether sampled or not */
     double ratio;      /* of traces that begin here: how many are sampled, 0 to 1 */
     gw_otlp_spec otlp; /* .url.ptr NULL: nothing is exported */
     gw_slice source;
 } gw_trace_spec;
 
-/* One try at an upstream. In the exchange's arena. */
+/* One try at an upstream, or one middleware. In the exchange's arena. */
 typedef struct gw_span {
     struct gw_span *next;
+    const struct gw_span *parent; /* the middleware around it; NULL: the request itself */
+    gw_slice name;                /* of a middleware; {NULL,0}: a try */
     char id[16];
     double started, ended; /* loop time; ended 0: not yet */
     gw_slice endpoint;     /* in the arena */
@@ -41,6 +44,7 @@ typedef struct gw_trace {
     uint32_t count;
     double wall; /* at loop time 0; when spans are written */
     gw_span *first, **last;
+    gw_span *open; /* the innermost middleware that runs */
 } gw_trace;
 
 static inline gw_slice gw_trace_id(const gw_trace *t)
@@ -54,6 +58,10 @@ void gw_trace_begin(struct gw_exchange *x);
 void gw_trace_try(struct gw_exchange *x);
 /* The try of x->span is over. */
 void gw_trace_try_over(struct gw_exchange *x);
+/* A middleware begins (`name` is copied); NULL: there is no trace, or it has spans enough. */
+gw_span *gw_trace_enter(struct gw_exchange *x, gw_slice name);
+/* It is over: whatever began in it is, too. NULL is fine. */
+void gw_trace_leave(struct gw_exchange *x, gw_span *s);
 /* The exchange ends: spans go into the ring, if they are wanted. */
 void gw_trace_end(struct gw_exchange *x);
 

@@ -330,6 +330,16 @@ int gw_lua_log_boolean(gw_lua_view *view, const char *name, size_t name_len, int
     return gw_access_set(view->exchange, &e);
 }
 
+void *gw_lua_span_enter(gw_lua_view *view, const char *name, size_t len)
+{
+    return gw_trace_enter(view->exchange, gw_slice_of(name, len));
+}
+
+void gw_lua_span_leave(gw_lua_view *view, void *span)
+{
+    gw_trace_leave(view->exchange, span);
+}
+
 void gw_lua_log_remove(gw_lua_view *view, const char *name, size_t len)
 {
     gw_access_remove(view->exchange, gw_slice_of(name, len));

@@ -83,6 +83,9 @@ GW_API double gw_lua_started(gw_lua_view *view); /* seconds since 1970 */
 GW_API int gw_lua_log_text(gw_lua_view *view, const char *name, size_t name_len, const char *value, size_t value_len);
 GW_API int gw_lua_log_number(gw_lua_view *view, const char *name, size_t name_len, double value);
 GW_API int gw_lua_log_boolean(gw_lua_view *view, const char *name, size_t name_len, int value);
+/* A span for a middleware, when the script traces them: what leave() is told; NULL is fine. */
+GW_API void *gw_lua_span_enter(gw_lua_view *view, const char *name, size_t len);
+GW_API void gw_lua_span_leave(gw_lua_view *view, void *span);
 GW_API void gw_lua_log_remove(gw_lua_view *view, const char *name, size_t len);
 /* 0: there is none; 1: text, in out; 2: a number, 3: a boolean, in *number. */
 GW_API int gw_lua_log_get(gw_lua_view *view, const char *name, size_t len, double *number);

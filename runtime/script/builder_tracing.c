@@ -10,6 +10,7 @@ void gw_build_tracing(gw_builder *b, int at)
     t->on = true;
     t->source = gw_spec_string(b, tracing, "source");
     t->ratio = gw_spec_number(b->L, tracing, "ratio", 1);
+    t->middleware = gw_spec_boolean(b->L, tracing, "middleware", false);
     t->errors = gw_spec_boolean(b->L, tracing, "errors", true);
     gw_slice url = gw_spec_string(b, tracing, "endpoint");
     const char *reason = NULL;

@@ -147,6 +147,41 @@ gateway.route "/r/:id" { name = "retried", to = gateway.upstream "two" { "${back
     end)
   end)
 
+  it("of middleware, when the script wants them: one in the other, tries inside", function()
+    with("gateway.tracing { middleware = true, " .. TO .. " }\n" .. [[
+local function outer(request, next)
+  local response = next()
+  response.headers["X-Outer"] = "1"
+  return response
+end
+gateway.route "/" { use = { outer, gateway.plugin("cors", {}), function(request, next)
+  if request.headers["x-fail"] then error "on purpose" end
+  gateway.sleep(0.05)
+  return next()
+end }, to = gateway.upstream "b" { "${backend1}" } }
+]], function(g, b, _, collector)
+      b:answer {}
+      collector:answer {}
+      assert.equal(200, g:ask("/").status)
+      local by = {}
+      for _, span in ipairs(wait_spans(collector, 5)) do by[span.name:match "main%.lua:(%d+)" or span.name] = span end
+      local outer, inner, server = by["3"], by["8"], by["GET /"]
+      assert.is_not_nil(outer and inner and server)
+      assert.same({ 1, 1, 1 }, { outer.kind, by.cors.kind, inner.kind })
+      assert.equal(server.spanId, outer.parentSpanId)
+      assert.equal(outer.spanId, by.cors.parentSpanId)
+      assert.equal(by.cors.spanId, inner.parentSpanId)
+      assert.equal(inner.spanId, by.GET.parentSpanId)
+      assert.is_true(tonumber(inner.endTimeUnixNano) - tonumber(inner.startTimeUnixNano) >= 49e6)
+      assert.equal(500, g:ask({ path = "/", headers = { ["X-Fail"] = "1" } }).status)
+      local failed = {}
+      for _, span in ipairs(wait_spans(collector, 9)) do
+        if span.status.message == "did not come back" then failed[#failed + 1] = span.name end
+      end
+      assert.equal(3, #failed)
+    end)
+  end)
+
   it("of requests that failed are exported though nothing is sampled; others are not", function()
     with("gateway.tracing { ratio = 0, " .. TO .. " }\n" .. [[
 gateway.route "/bad" { to = gateway.upstream "dead" { "127.0.0.1:1" } }
