@@ -80,8 +80,7 @@ static void look_again(watch *w)
     bool compiled = pointer_at(w->block, w->jit_base) != NULL;
     w->looks[compiled]++;
     for (size_t i = 0; i < w->words; i++) {
-        if (compiled)
-            w->word[i].not_thread |= pointer_at(w->block, i * sizeof(char *)) != (const char *)w->running;
+        w->word[i].not_thread |= pointer_at(w->block, i * sizeof(char *)) != (const char *)w->running; /* interpreted, too */
         for (size_t half = 0; half < 2; half++) {
             int32_t value = number_at(w->block, i * sizeof(char *) + half * sizeof value);
             w->word[i].not_vmstate[half] |= compiled ? value < 1 || value > TRACES_MOST : value >= 0;
@@ -148,7 +147,7 @@ static bool find_others(watch *w)
 {
     size_t threads = 0, vmstates = 0;
     for (size_t i = 0; i < w->words; i++) {
-        if (!w->word[i].not_thread && threads++ == 0) /* any will do: they are the same just when it matters */
+        if (!w->word[i].not_thread && threads++ == 0)
             learnt.cur_L = i * sizeof(char *);
         for (size_t half = 0; half < 2; half++) {
             if (!w->word[i].not_vmstate[half] && vmstates++ == 0)
@@ -245,6 +244,19 @@ bool gw_luajit_survives(lua_State *L)
         return true;
     int32_t at = number_at((const char *)L, learnt.vmstate);
     return at == learnt.interpreting || at == learnt.in_c;
+}
+
+void gw_luajit_make_room(lua_State *L)
+{
+    const char *main = (const char *)L;
+    if (!learnt.known || number_at(main, learnt.vmstate) != learnt.interpreting)
+        return;
+    lua_State *running = (lua_State *)(void *)pointer_at(main, learnt.cur_L);
+    lua_Debug ar;
+    if (lua_getstack(running, 0, &ar) && lua_getinfo(running, "S", &ar) && *ar.what == 'C') {
+        char *base = pointer_at((const char *)running, offsetof(shape, base));
+        memcpy((char *)running + offsetof(shape, top), &base, sizeof base);
+    }
 }
 
 void gw_luajit_refuse(lua_State *L)

@@ -7,7 +7,8 @@
  *    halt in that place until there is memory, which nobody else gives back. So all these are lent memory until what runs can be stopped
  *    (state.c). How to know them is learnt by watching LuaJIT, once, when the first state is made; where the watching does not give one
  *    clear answer, as with a version whose layout is another, nothing is lent.
- * 2. Each new area of machine code is registered for unwinding, for which libgcc takes memory without looking at what it got: the
+ * 2. The interpreter's own functions: see gw_luajit_make_room.
+ * 3. Each new area of machine code is registered for unwinding, for which libgcc takes memory without looking at what it got: the
  *    functions that LuaJIT calls for it are ours. */
 #ifndef GW_SCRIPT_LUAJIT_H
 #define GW_SCRIPT_LUAJIT_H
@@ -21,6 +22,9 @@ void gw_luajit_learn(void);
 GW_API bool gw_luajit_learnt(void);
 /* Memory may be refused right now. `L`: the state's main thread. */
 bool gw_luajit_survives(lua_State *L);
+/* Before it is refused there: the interpreter's own functions (tostring, string.char) leave L->top where whatever ran before had it, and
+ * lj_err_mem puts its message there: on a frame's link, at times. It goes onto their first argument. */
+void gw_luajit_make_room(lua_State *L);
 /* An allocator has to give NULL all the same: brings L->base up to date, the lesser evil. */
 void gw_luajit_refuse(lua_State *L);
 /* An area of machine code that will not be run again is no longer registered; the record is freed. */

@@ -150,8 +150,10 @@ static void *refused(gw_state *s, void *ptr, size_t old_bytes, size_t bytes)
 {
     void *out = NULL;
     s->refused = true;
-    if (gw_luajit_survives(s->L))
+    if (gw_luajit_survives(s->L)) {
+        gw_luajit_make_room(s->L);
         return NULL;
+    }
     gw_state_stop_soon(s);
     if (within(s, 2 * s->most, bytes - old_bytes)) {
         if (gw_heap_owns(&s->heap, ptr))

@@ -248,6 +248,38 @@ describe("a script that runs away:", function()
   end)
 end)
 
+-- What runs first leaves the top of the stack somewhere; the message of the error must not go onto a frame.
+describe("a script that has no memory left in a function of the interpreter's:", function()
+  for _, before in ipairs { "", "local x = 1", "local x, y = 1, 2", "local x, y, z = 1, 2, 3" } do
+    it(before == "" and "nothing in between" or before, function()
+      local g = gateway.start { workers = 1, script = [[${prelude}
+        gateway.script { cpu = "30s", memory = "12MB" }
+        local clock = os.clock
+        local function names() local t = {} for i = 1, 1e9 do clock() ]] .. before .. [[ local s = tostring(i + 0.5) t[i] = s end end
+        local function chars() local t = {} for i = 1, 1e9 do clock() ]] .. before .. [[
+          local s = string.char(i % 256, i / 256 % 256, i / 65536 % 256) t[i] = s end end
+        jit.off(names) jit.off(chars)
+        gateway.route "= /well" { to = gateway.respond(200, "well") }
+        gateway.route "= /names" { to = names }
+        gateway.route "= /chars" { to = chars }
+        gateway.route "= /inside" { to = function()
+          local _, why = coroutine.resume(coroutine.create(function(...) names(...) return 1 end), 1, 2)
+          error(why)
+        end }
+      ]] }
+      peers.run(function()
+        for _ = 1, 2 do
+          for _, path in ipairs { "/names", "/inside", "/chars" } do
+            assert.equal(500, peers.ask(g.port, path, { wait = 30 }).status)
+            assert.equal(200, peers.ask(g.port, "/well").status)
+          end
+        end
+      end, { seconds = 60 })
+      g:stop()
+    end)
+  end
+end)
+
 describe("a script that does harm in other ways:", function()
   local g
   setup(function() g = gateway.start { backends = 1, workers = 1, script = SCRIPT } end)
