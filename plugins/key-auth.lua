@@ -54,12 +54,12 @@ return {
     local hide, consumer_header, anonymous = config.hide_credentials, config.consumer_header, config.anonymous
 
     return function(request, next)
-      local key, where = place:find(request)
+      local key, where, rest = place:find(request)
       local consumer
       if key then
         consumer = consumers[crypto.sha256(key)]
         if not consumer then return gateway.respond(401, { error = "unknown API key" }, challenge) end
-        if hide then place:hide(request, where) end
+        if hide then place:hide(request, where, rest) end
       elseif where == "several" then
         return gateway.respond(401, { error = "more than one API key" }, challenge)
       elseif anonymous then

@@ -2,8 +2,8 @@
 -- telling who the consumer is.
 --
 --     local place = credentials.place { header = "x-api-key", query = "api_key" }
---     local key, where = place:find(request)   -- nil: none, or two of them
---     place:hide(request, where)
+--     local key, where, rest = place:find(request)   -- nil: none, or two of them
+--     place:hide(request, where, rest)
 
 local C = require "gateway.ffi"
 local check = require "gateway.check"
@@ -24,6 +24,26 @@ local function in_query(query, name)
     if decoded(key) == name then values[#values + 1] = decoded(value) else rest[#rest + 1] = part end
   end
   return values, table.concat(rest, "&")
+end
+
+-- The same where nothing is escaped, by plain searches, which are compiled: the first value, how often the parameter stands there, and the
+-- query without it.
+local function in_plain_query(query, name)
+  local first, count, rest, at, length = nil, 0, query, 1, #query
+  while at <= length do
+    local stop = query:find("&", at, true) or length + 1
+    local equals = query:find("=", at, true)
+    if not equals or equals > stop then equals = stop end
+    if equals - at == #name and query:sub(at, equals - 1) == name then
+      count = count + 1
+      if count == 1 then
+        first = query:sub(equals + 1, stop - 1)
+        rest = query:sub(1, at > 1 and at - 2 or 0) .. query:sub(at > 1 and stop or stop + 1)
+      end
+    end
+    at = stop + 1
+  end
+  return first, count, rest
 end
 
 -- The same of a Cookie field.
@@ -60,8 +80,9 @@ end
 ---@param request gateway.Request
 ---@return string? credential
 ---@return "header"|"query"|"cookie"|"several"|nil where it stands, or why there is none
+---@return string? rest what hide() leaves of the query
 function Place:find(request)
-  local found, count, where
+  local found, count, where, without
   if self.header then
     local value = request.headers[self.header]
     value = value and behind_scheme(value, self.scheme)
@@ -69,9 +90,12 @@ function Place:find(request)
   end
   if self.query then
     local query = request.query
-    if query ~= "" and (query:find(self.query, 1, true) or query:find("%", 1, true) or query:find("+", 1, true)) then
-      local values = in_query(query, self.query)
-      if #values > 0 then found, count, where = values[1], (count or 0) + #values, "query" end
+    if query:find("%", 1, true) or query:find("+", 1, true) then
+      local values, rest = in_query(query, self.query)
+      if #values > 0 then found, count, where, without = values[1], (count or 0) + #values, "query", rest end
+    elseif query ~= "" then
+      local value, times, rest = in_plain_query(query, self.query)
+      if times > 0 then found, count, where, without = value, (count or 0) + times, "query", rest end
     end
   end
   if self.cookie then
@@ -83,21 +107,21 @@ function Place:find(request)
   end
   if not count then return nil end
   if count > 1 then return nil, "several" end
-  return found, where
+  return found, where, without
 end
 
 --- Takes it out of the request.
 ---@param request gateway.Request
 ---@param where "header"|"query"|"cookie" as find() said: there is none anywhere else
-function Place:hide(request, where)
+---@param rest? string likewise
+function Place:hide(request, where, rest)
   if where == "header" then
     request.headers[self.header] = nil
   elseif where == "query" then
-    local _, rest = in_query(request.query, self.query)
     request.query = rest
   elseif where == "cookie" then
-    local _, rest = in_cookies(request.headers.cookie, self.cookie)
-    request.headers.cookie = rest ~= "" and rest or nil
+    local _, others = in_cookies(request.headers.cookie, self.cookie)
+    request.headers.cookie = others ~= "" and others or nil
   end
 end
 

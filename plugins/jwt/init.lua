@@ -290,7 +290,7 @@ return {
     end
 
     return function(request, next)
-      local text, where = place:find(request)
+      local text, where, rest = place:find(request)
       if where == "several" then return refuse(401, "invalid_request", "there is more than one token") end
       if not text then
         if not config.optional then return refuse(401, nil, "there is no token") end
@@ -314,7 +314,7 @@ return {
       if config.roles and not roles_good(claims, config.roles) then
         return refuse(403, "insufficient_scope", "it does not hold what is needed here", needed)
       end
-      if config.hide_credentials then place:hide(request, where) end
+      if config.hide_credentials then place:hide(request, where, rest) end
       request.ctx.jwt = { header = token.header, claims = claims }
       identify(request, claims)
       return next()

@@ -10,7 +10,7 @@ local backend = gateway.upstream "backend" { "127.0.0.1:9101" }
 
 gateway.route "/" {
   use = {
-    gateway.plugin("key-auth", { keys = { abc = "alice" }, query = "key" }),
+    gateway.plugin("key-auth", { keys = { abc = "alice" }, query = "key", anonymous = "guest" }),
     gateway.plugin("cors", {}),
     gateway.rate_limit { rate = 1e9, burst = 1e9, by = function(request) return request.ctx.consumer end },
   },
