@@ -81,12 +81,19 @@ void gw_access_remove(gw_exchange *x, gw_slice name)
         }
 }
 
+static inline bool is_logged(const gw_exchange *x)
+{
+    return x->generation->access_log && !(x->route && !x->route->access_log);
+}
+
 int gw_access_set(gw_exchange *x, const gw_access_extra *extra)
 {
     if (!good_name(extra->name))
         return GW_INVALID;
     if (reserved(extra->name))
         return GW_REFUSED;
+    if (!is_logged(x))
+        return GW_OK;
     gw_access_extra *e = find(x, extra->name);
     gw_slice text = extra->kind == GW_ACCESS_TEXT ? extra->text : GW_NO_SLICE;
     size_t bytes = text.len + (e ? 0 : extra->name.len + 16); /* an empty one counts too: so their number is bounded */
@@ -238,7 +245,7 @@ void gw_access_log(gw_exchange *x)
 {
     gw_engine *e = x->engine;
     const gw_generation *g = x->generation;
-    if (!g->access_log || (x->route && !x->route->access_log))
+    if (!is_logged(x))
         return;
     if (g->access_sample < 1 && (double)(gw_random_next(&e->random) >> 11) * 0x1p-53 >= g->access_sample)
         return;

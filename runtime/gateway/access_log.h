@@ -63,7 +63,8 @@ typedef struct gw_access_extra {
 #define GW_ACCESS_LINE_MOST 16384
 
 /* Adds or replaces. GW_OK; GW_INVALID: not a name (a letter or '_', then letters, digits, '_', '.', '-'; 64 at most); GW_REFUSED: a field that
- * the gateway itself writes; GW_LIMIT: too many, too long; GW_NOMEM. Copies what it is given. */
+ * the gateway itself writes; GW_LIMIT: too many, too long; GW_NOMEM. Copies what it is given. Of a
+ * request that will have no line, nothing is kept. */
 int gw_access_set(struct gw_exchange *x, const gw_access_extra *extra);
 /* NULL: there is none. */
 const gw_access_extra *gw_access_get(const struct gw_exchange *x, gw_slice name);
